@@ -1,0 +1,76 @@
+//! The one trait a user writes: state, commands, and a handler that runs one command at a time.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{address::At, context::Context, error::Result, query::Index, retry::Retry};
+
+/// A kind of durable actor.
+///
+/// One value of the type serves all keys of its kind: `&self` holds shared dependencies
+/// (clients, configuration), `State` is what each key remembers. Commands of one key are handled
+/// one at a time in the order accepted; different keys run at once.
+///
+/// ```
+/// use greenroom::prelude::*;
+///
+/// struct Counter;
+///
+/// impl Actor for Counter {
+///     const KIND: &'static str = "counter";
+///     type State = u64;
+///     type Command = u64;
+///     type Reply = u64;
+///
+///     async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
+///         *total += add;
+///         Ok(*total)
+///     }
+/// }
+/// ```
+pub trait Actor: Send + Sync + Sized + 'static {
+    /// The stored name of the kind: `[a-z][a-z0-9_]*`. Renaming it orphans its data.
+    const KIND: &'static str;
+
+    /// What one key remembers. Saved as BSON (so no unsigned number above `i64::MAX`), at most
+    /// 16 MB. A type of size zero, such as `()`, is not stored at all.
+    type State: Default + Clone + Serialize + DeserializeOwned + 'static;
+
+    /// What it can be told, as stored in its mailbox: a serde enum, usually.
+    type Command: Serialize + DeserializeOwned + 'static;
+
+    /// What a completed command answers.
+    type Reply: Serialize + 'static;
+
+    /// Handles one command. On `Ok`, the changed state and everything sent through `cx` commit
+    /// together with the reply, or not at all. On `Err`, nothing of it remains: see
+    /// [`Error`](crate::Error) for what happens next. May run again after a crash, so effects
+    /// outside of Greenroom must be repeatable.
+    fn handle(
+        &self,
+        state: &mut Self::State,
+        command: Self::Command,
+        cx: &Context<Self>,
+    ) -> impl Future<Output = Result<Self::Reply>>;
+
+    /// How retryable errors are retried.
+    fn retry(&self) -> Retry {
+        Retry::default()
+    }
+
+    /// The longest one attempt may take; longer counts as a retryable failure.
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    /// Fields of the state that [`Query`](crate::Query) can filter and sort by.
+    fn indexes() -> Vec<Index> {
+        Vec::new()
+    }
+
+    /// The address of one actor of this kind.
+    fn at(key: impl Into<Arc<str>>) -> At<Self> {
+        At::new(key)
+    }
+}

@@ -1,0 +1,131 @@
+//! The unit of change: what one actor did with one or more of its messages, all or nothing (G3).
+
+use serde_json::value::RawValue;
+
+use super::message::Home;
+use crate::{
+    address::Address,
+    envelope::{Envelope, Position},
+    error::Failure,
+    query::Value,
+};
+
+/// Everything that becomes true together.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The actor.
+    pub address: Address,
+    /// Its new state, if it changed.
+    pub state: Option<StateWrite>,
+    /// Messages that ended.
+    pub done: Vec<Done>,
+    /// Messages to try again later.
+    pub deferred: Vec<Deferral>,
+    /// Messages set aside until the key is free again.
+    pub parked: Vec<(Position, Home)>,
+    /// Messages that leave with this commit, in order.
+    pub outbox: Vec<Sent>,
+    /// Now, in milliseconds since the Unix epoch.
+    pub at: i64,
+}
+
+impl Commit {
+    /// A commit of `address` that changes nothing yet.
+    pub fn of(address: Address, at: i64) -> Self {
+        Self {
+            address,
+            state: None,
+            done: Vec::new(),
+            deferred: Vec::new(),
+            parked: Vec::new(),
+            outbox: Vec::new(),
+            at,
+        }
+    }
+}
+
+/// A conditional write of the state.
+#[derive(Clone, Debug)]
+pub struct StateWrite {
+    /// The revision it was made from; 0 when nothing was saved. Any other stored revision
+    /// refuses the commit (G4).
+    pub from: u64,
+    /// The BSON document `{"state": …}`.
+    pub doc: Vec<u8>,
+    /// The value of each declared index field, in the order of
+    /// [`declared_fields`](crate::query::declared_fields).
+    pub fields: Vec<Value>,
+}
+
+/// A message that ended.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Which.
+    pub position: Position,
+    /// Where it is.
+    pub home: Home,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Attempts it took.
+    pub attempts: u32,
+    /// Whether the result is kept for the retention time.
+    pub keep: bool,
+}
+
+/// How a message ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// With this reply.
+    Completed(Box<RawValue>),
+    /// With a terminal error.
+    Failed(Failure),
+    /// Given up after these failures.
+    Dead(Vec<Failure>),
+}
+
+/// A message that waits for its next attempt; its key waits with it.
+#[derive(Clone, Debug)]
+pub struct Deferral {
+    /// Which.
+    pub position: Position,
+    /// Where it is.
+    pub home: Home,
+    /// When it is due, in milliseconds since the Unix epoch.
+    pub due: i64,
+    /// Attempts begun so far.
+    pub attempts: u32,
+    /// Failures so far.
+    pub failures: Vec<Failure>,
+}
+
+/// A message that leaves with the commit.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The message.
+    pub envelope: Envelope,
+    /// Not before this time; at once when `None`.
+    pub due: Option<i64>,
+}
+
+/// Why a commit did not happen. Nothing of it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The lease's epoch is over, or the state was changed by somebody else: stop (G4).
+    Stale,
+    /// This message has ended already (it was cancelled): forget it and do the others again.
+    Gone(Position),
+    /// The store cannot write now: try again.
+    Unavailable(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stale => f.write_str("another owner has taken over"),
+            Self::Gone(position) => write!(f, "message {position} has ended already"),
+            Self::Unavailable(why) => write!(f, "the store cannot write: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}

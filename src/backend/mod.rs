@@ -1,0 +1,162 @@
+//! What a store must do to hold the guarantees, as traits that [`embedded`] (SQLite) and later
+//! backends implement. `tests/conformance` is their contract in executable form.
+//!
+//! A message is always in exactly one place, and moves by one atomic [`Commit`]:
+//!
+//! ```text
+//! mailbox ──► (done)  completed │ failed │ cancelled      result kept if promised
+//!    │  ▲
+//!    ▼  │ never back: deferred messages are delivered from where they are
+//! deferred ──► (done)          timers, retries waiting, messages parked behind a blocked key
+//!    │
+//!    ▼
+//! dead letters ──► redriven into deferred, or discarded (= cancelled)
+//! ```
+
+pub mod commit;
+pub mod embedded;
+pub mod ledger;
+pub mod message;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+pub use commit::{Commit, Deferral, Done, Outcome, Refused, Sent, StateWrite};
+pub use ledger::{Audit, Ledger, Mismatch};
+pub use message::{
+    Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
+};
+
+use crate::{
+    address::Address,
+    envelope::Position,
+    error::Result,
+    query::{Index, Query},
+};
+
+/// A boxed future: every call is for a batch, so the box is paid once for many messages.
+pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Everything a node needs of its store.
+pub trait Backend: Mailbox + Commits + States + Requests + DeadLetters + Leases + Books {}
+
+impl<T: Mailbox + Commits + States + Requests + DeadLetters + Leases + Books> Backend for T {}
+
+/// Durable mailboxes, one per partition.
+pub trait Mailbox: Send + Sync + 'static {
+    /// How many partitions there are; fixed when the store is created.
+    fn partitions(&self) -> u16;
+
+    /// Appends each message to the mailbox of its address's partition, or says why not. Answers
+    /// only when they are as durable as configured.
+    fn append(&self, batch: Vec<Append>) -> Fut<'_, Vec<Result<Appended, NotAppended>>>;
+
+    /// Up to `limit` messages of the partition's mailbox after `after`, in order.
+    fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
+
+    /// Notified whenever a message may have been appended to the partition or have been deferred
+    /// to earlier than anything before. May be notified for nothing.
+    fn arrivals(&self, partition: u16) -> Arc<tokio::sync::Notify>;
+
+    /// Deferred messages of the partition in the order of (due, position) after `after`, due at
+    /// `now` or before.
+    fn due(&self, partition: u16, after: (i64, Position), now: i64, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
+
+    /// When the next deferred message after `after` is due.
+    fn next_due(&self, partition: u16, after: (i64, Position)) -> Fut<'_, Result<Option<i64>>>;
+
+    /// Parked messages of one address at or after `from`, in order.
+    fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
+}
+
+/// Changing what is stored, under a lease.
+pub trait Commits: Send + Sync + 'static {
+    /// Counts one more begun attempt of each message, durably, and answers the new counts (0 for
+    /// a message that is gone). G6: a message that kills the process was counted before it ran.
+    fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>>;
+
+    /// Makes each commit atomic, all of them durable, and answers each in order.
+    fn commit(&self, lease: Lease, batch: Vec<Commit>) -> Fut<'_, Vec<Result<(), Refused>>>;
+}
+
+/// Saved state.
+pub trait States: Send + Sync + 'static {
+    /// Prepares the store for a kind and its indexes, filling new indexes from what is saved.
+    fn declare(&self, kind: &str, indexes: &[Index]) -> Result<()>;
+
+    /// The saved state of each address.
+    fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>>;
+
+    /// Keys and states that answer a query already [checked](Query::check), and the next cursor.
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<(Vec<(String, Vec<u8>)>, Option<String>)>>;
+}
+
+/// What is saved of one actor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The revision; 0 when nothing is saved.
+    pub rev: u64,
+    /// The state as a BSON document `{"state": …}`; empty when nothing is saved.
+    pub doc: Vec<u8>,
+    /// Whether messages of this address are parked.
+    pub parked: bool,
+}
+
+/// What clients were promised.
+pub trait Requests: Send + Sync + 'static {
+    /// Where a message is and how it stands.
+    fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>>;
+
+    /// Cancels a message of which no attempt has begun; `false` when there is none such.
+    fn cancel(&self, position: Position, now: i64) -> Fut<'_, Result<bool>>;
+
+    /// Forgets results that ended before `before` and idempotency keys that expired; answers how
+    /// many results. Called now and then, does a bounded amount of work.
+    fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>>;
+
+    /// The store's secret, from which unguessable request ids are made.
+    fn secret(&self) -> [u8; 32];
+}
+
+/// Messages that were given up.
+pub trait DeadLetters: Send + Sync + 'static {
+    /// Dead letters in order of position after `after`.
+    fn dead(&self, filter: DeadFilter, after: Option<Position>, limit: usize) -> Fut<'_, Result<Vec<Dead>>>;
+
+    /// Puts dead letters back with their attempts forgotten; answers how many there were.
+    fn redrive(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>>;
+
+    /// Gives dead letters up for good: they end as cancelled.
+    fn discard(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>>;
+}
+
+/// The right to run a partition, proved by an epoch that only rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The partition.
+    pub partition: u16,
+    /// Which owner in its history.
+    pub epoch: u64,
+    /// Whether the previous owner let go in order; if not, what it was running is suspect.
+    pub clean: bool,
+}
+
+/// Who runs a partition.
+pub trait Leases: Send + Sync + 'static {
+    /// Takes the partition; every earlier epoch's commits are refused from now on.
+    fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>>;
+
+    /// Lets go in order: nothing of it is running any more.
+    fn release(&self, lease: Lease) -> Fut<'_, Result<()>>;
+}
+
+/// The accounts.
+pub trait Books: Send + Sync + 'static {
+    /// The ledger of each partition, as counted with the commits.
+    fn ledgers(&self) -> Fut<'_, Result<Vec<Ledger>>>;
+
+    /// Counts what is there and compares it with the ledger (G11).
+    fn audit(&self) -> Fut<'_, Result<Audit>>;
+
+    /// Whether the store can accept durably right now, tried by writing.
+    fn ready(&self) -> Fut<'_, Result<()>>;
+}

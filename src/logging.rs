@@ -1,0 +1,1 @@
+//! Structured logs: pretty on a terminal, JSON otherwise.

@@ -1,0 +1,42 @@
+//! The numbers that bound a node. Every one is a key of `config.toml`.
+
+use std::time::Duration;
+
+/// Bounds of a node.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads that run actors; 0 runs them on the calling thread (tests).
+    pub arbiters: usize,
+    /// Messages of one partition in memory at once.
+    pub window_messages: usize,
+    /// Bytes of messages of one partition in memory at once.
+    pub window_bytes: usize,
+    /// Bytes that idle activations of the node may occupy before the least used are passivated.
+    pub activation_bytes: usize,
+    /// An activation that was idle this long is passivated.
+    pub idle: Duration,
+    /// How often a message may take the process down before it is quarantined.
+    pub crash_limit: u32,
+    /// How long results are kept.
+    pub retention: Duration,
+    /// A handler that blocks its thread this long without awaiting loses the thread.
+    pub stall: Duration,
+    /// The largest state, in bytes.
+    pub state_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            arbiters: std::thread::available_parallelism().map_or(1, usize::from),
+            window_messages: 1024,
+            window_bytes: 8 << 20,
+            activation_bytes: 256 << 20,
+            idle: Duration::from_secs(60),
+            crash_limit: 5,
+            retention: Duration::from_secs(24 * 3600),
+            stall: Duration::from_secs(10),
+            state_bytes: 16 << 20,
+        }
+    }
+}

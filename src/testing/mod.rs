@@ -1,0 +1,1 @@
+//! The test kit: a world with virtual time, seeded randomness and crashes at named points.
