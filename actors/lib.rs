@@ -1,1 +1,3 @@
-//! x
+//! The Greenroom product: one module a feature.
+
+pub mod orders;
