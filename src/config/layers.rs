@@ -13,6 +13,8 @@ use super::suggest::nearest;
 const ENVIRONMENT: &str = "environment";
 const PREFIX: &str = "GREENROOM_";
 const DEFAULT: &str = "default";
+/// The short name of `[log] filter`, the one key people set by hand all the time.
+const LOG: &str = "GREENROOM_LOG";
 
 /// Values with the name of where they come from.
 struct Layer {
@@ -58,7 +60,12 @@ impl Layers {
         let known: Vec<String> = self.keys().iter().map(|key| variable(key)).collect();
         let mut values = Dict::new();
         let mut problems = Vec::new();
+        let mut filter = None;
         for (name, value) in vars {
+            if name == LOG {
+                filter = Some(value);
+                continue;
+            }
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
             match key.split_once("__") {
                 Some((section, key)) if !section.is_empty() && !key.is_empty() => {
@@ -80,7 +87,15 @@ impl Layers {
                 }
             }
         }
-        if problems.is_empty() { Ok(self.lay(ENVIRONMENT, values)) } else { Err(problems.join("\n")) }
+        if !problems.is_empty() {
+            return Err(problems.join("\n"));
+        }
+        let layers = self.lay(ENVIRONMENT, values);
+        // An empty variable is how a shell unsets one for a single command.
+        Ok(match filter.filter(|text| !text.is_empty()) {
+            Some(filter) => layers.set(LOG, "log", "filter", &filter),
+            None => layers,
+        })
     }
 
     /// Sets one key, from a command-line flag or code.

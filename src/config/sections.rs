@@ -79,15 +79,33 @@ impl Runtime {
 pub(crate) struct Gateway {
     #[serde(deserialize_with = "listen")]
     pub(crate) listen: SocketAddr,
-    #[serde(deserialize_with = "threads")]
+    #[serde(deserialize_with = "workers")]
     pub(crate) workers: usize,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_connections: usize,
     #[serde(deserialize_with = "size")]
-    pub(crate) body_limit: usize,
-    pub(crate) cors_origins: Vec<String>,
+    pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "size")]
+    pub(crate) header_bytes: usize,
     #[serde(deserialize_with = "duration")]
-    pub(crate) idempotency_retention: Duration,
+    pub(crate) head_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) body_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) keep_alive: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) disconnect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) request_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub(crate) max_wait: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) idempotency_retention: Duration,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_event_streams: usize,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) heartbeat: Duration,
+    pub(crate) cors_origins: Vec<String>,
 }
 
 /// `[admin]`
@@ -108,6 +126,7 @@ pub(crate) struct Drain {
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Log {
+    #[serde(deserialize_with = "filter")]
     pub(crate) filter: String,
     pub(crate) format: Format,
 }
@@ -123,6 +142,15 @@ pub(crate) enum Format {
 
 /// A number of threads, `"auto"` for one a core.
 fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(number_or_auto(deserializer)?.unwrap_or_else(|| Settings::default().arbiters))
+}
+
+/// A number of HTTP threads: they only parse and wait, so more than two take cores from actors.
+fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(number_or_auto(deserializer)?.unwrap_or_else(|| Settings::default().arbiters.min(2)))
+}
+
+fn number_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Threads {
@@ -130,10 +158,16 @@ fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error
         Text(String),
     }
     match Threads::deserialize(deserializer) {
-        Ok(Threads::Number(number @ 1..=4096)) => Ok(number),
-        Ok(Threads::Text(auto)) if auto == "auto" => Ok(crate::runtime::settings::Settings::default().arbiters),
+        Ok(Threads::Number(number @ 1..=4096)) => Ok(Some(number)),
+        Ok(Threads::Text(auto)) if auto == "auto" => Ok(None),
         _ => Err(D::Error::custom("expected a number of threads from 1 to 4096, or \"auto\"")),
     }
+}
+
+fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    crate::logging::check_filter(&text).map_err(D::Error::custom)?;
+    Ok(text)
 }
 
 fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
@@ -155,7 +189,7 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::E
 
 /// Reads an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` (all
 /// interfaces).
-pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     const EXPECTED: &str = "expected an address and port such as \"127.0.0.1:8080\", or \"0.0.0.0:8080\" for every \
                             network interface";
     let full = match text.strip_prefix("localhost:") {

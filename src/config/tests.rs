@@ -60,7 +60,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     assert_eq!(
         refused(
             "",
-            &[("GREENROOM_GATEWAY_LISTEN", "x"), ("GREENROOM_PORT_8080_TCP", "tcp://…"), ("GREENROOM_LOG", "x")]
+            &[("GREENROOM_GATEWAY_LISTEN", "x"), ("GREENROOM_PORT_8080_TCP", "tcp://…"), ("GREENROOM_LOG", "warn")]
         ),
         "environment variable GREENROOM_GATEWAY_LISTEN is not known: did you mean GREENROOM_GATEWAY__LISTEN?"
     );
