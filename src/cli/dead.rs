@@ -93,7 +93,7 @@ struct Of {
 #[derive(Args, Clone, Debug)]
 struct Which {
     /// Request ids
-    #[arg(required_unless_present_any = ["kind", "all"], conflicts_with_all = ["kind", "all"], value_parser = parsed::<RequestId>)]
+    #[arg(conflicts_with_all = ["kind", "all"], value_parser = parsed::<RequestId>)]
     ids: Vec<RequestId>,
     #[command(flatten)]
     of: Of,
@@ -126,6 +126,9 @@ impl Which {
 
 impl Dead {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
+        if let Verb::Redrive { which, .. } | Verb::Discard { which, .. } = &self.verb {
+            named(which)?;
+        }
         match self.verb {
             Verb::List { of, limit, cursor, place } => list(cx, target(cx, &place)?, &of, limit, cursor.as_deref()),
             Verb::Show { id, place } => show(cx, target(cx, &place)?, id),
@@ -138,6 +141,14 @@ impl Dead {
             }
         }
     }
+}
+
+/// Nothing named is no wish for everything.
+fn named(which: &Which) -> Result<(), Trouble> {
+    if which.ids.is_empty() && which.of.kind.is_none() && !which.all {
+        return Err(Trouble::usage("which dead letters?").help("name request ids, --kind KIND [--key KEY], or --all"));
+    }
+    Ok(())
 }
 
 fn target(cx: &Context, place: &Place) -> Result<Target, Trouble> {
