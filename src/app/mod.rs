@@ -2,6 +2,7 @@
 //! Whatever way it stops, what was accepted stays accepted; stopping in order only makes it quick.
 
 mod banner;
+mod limits;
 mod presence;
 mod stop;
 mod wiring;
@@ -63,6 +64,7 @@ impl App {
     pub fn run(self) -> Result<()> {
         let config = self.config?;
         logging::start(&config.log);
+        limits::raise();
         in_system(async move {
             let began = Instant::now();
             let signals = stop::Signals::listen()?;

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// The name of the lock file in a data directory.
-const LOCK_FILE: &str = "greenroom.lock";
+use crate::backend::embedded::LOCK_FILE;
 
 /// A process that says it serves a data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

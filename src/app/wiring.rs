@@ -4,38 +4,41 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     backend::{Backend, embedded::Embedded},
-    config::Config,
-    error::{Error, Result},
+    config::{Config, Kind},
+    error::Result,
     feature::Feature,
     runtime::node::Node,
 };
 
 /// The store that the configuration names, open for this process alone.
 pub(crate) struct Store {
-    backend: Arc<dyn Backend>,
+    embedded: Arc<Embedded>,
 }
 
 impl Store {
     pub(crate) fn backend(&self) -> Arc<dyn Backend> {
-        self.backend.clone()
+        self.embedded.clone()
     }
 
     /// Tells other processes where this one listens.
-    pub(super) fn announce(&self, _url: &str) -> Result<()> {
-        Ok(())
+    pub(super) fn announce(&self, url: &str) -> Result<()> {
+        self.embedded.announce(url)
     }
 }
 
 /// Opens the store, creating it if there is none.
 pub(crate) fn open(config: &Config) -> Result<Store> {
-    let _embedded = Embedded::open(&config.store.data, config.store.embedded())?;
-    Err(Error::terminal("the embedded store is not merged yet"))
+    match config.store.kind {
+        Kind::Embedded => {
+            let embedded = Embedded::open(&config.store.data, config.store.embedded())?;
+            Ok(Store { embedded: Arc::new(embedded) })
+        }
+    }
 }
 
 /// Opens an existing store only to read it.
 pub(crate) fn inspect(data: &Path) -> Result<Arc<dyn Backend>> {
-    let _embedded = Embedded::inspect(data)?;
-    Err(Error::terminal("the embedded store is not merged yet"))
+    Ok(Arc::new(Embedded::inspect(data)?))
 }
 
 /// A started gateway.

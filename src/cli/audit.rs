@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use super::{
     Context, Verdict,
@@ -43,22 +43,44 @@ impl Audit {
     }
 }
 
+/// The audit as JSON: an interface with scripts. Messages are named by their request ids.
+#[derive(Serialize)]
+struct Report<'a> {
+    accepted: u64,
+    completed: u64,
+    failed: u64,
+    dead: u64,
+    cancelled: u64,
+    in_flight: u64,
+    balanced: bool,
+    mismatches: Vec<Mismatch<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mismatch<'a> {
+    partition: u16,
+    what: &'a str,
+    messages: Vec<RequestId>,
+}
+
 fn print(cx: &Context, audit: &backend::Audit, secret: &[u8; 32], data: &str) -> Result<(), Trouble> {
     let out = &cx.out;
     let names = |mismatch: &backend::Mismatch| -> Vec<RequestId> {
         mismatch.messages.iter().map(|position| RequestId::seal(*position, secret)).collect()
     };
-    let mismatches = audit
-        .mismatches
-        .iter()
-        .map(|m| json!({ "partition": m.partition, "what": m.what, "requests": names(m) }))
-        .collect::<Vec<_>>();
     if out.json {
-        return out.value(&json!({
-            "accepted": audit.accepted, "completed": audit.completed, "failed": audit.failed, "dead": audit.dead,
-            "cancelled": audit.cancelled, "in_flight": audit.in_flight, "balanced": audit.balanced,
-            "mismatches": mismatches,
-        }));
+        let mismatches =
+            audit.mismatches.iter().map(|m| Mismatch { partition: m.partition, what: &m.what, messages: names(m) });
+        return out.value(&Report {
+            accepted: audit.accepted,
+            completed: audit.completed,
+            failed: audit.failed,
+            dead: audit.dead,
+            cancelled: audit.cancelled,
+            in_flight: audit.in_flight,
+            balanced: audit.balanced,
+            mismatches: mismatches.collect(),
+        });
     }
     let row = |name: &str, count: u64| vec![format!("  {name}"), format!("{count:>12}")];
     out.line(out.tone(Tone::Bold, &format!("The ledger of {data}")));

@@ -86,48 +86,58 @@ struct Of {
     #[arg(long)]
     kind: Option<String>,
     /// Only of this key
-    #[arg(long, requires = "kind")]
+    #[arg(long)]
     key: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]
 struct Which {
     /// Request ids
-    #[arg(conflicts_with_all = ["kind", "all"], value_parser = parsed::<RequestId>)]
+    #[arg(conflicts_with_all = ["kind", "key", "all"], value_parser = parsed::<RequestId>)]
     ids: Vec<RequestId>,
     #[command(flatten)]
     of: Of,
     /// All of them
-    #[arg(long, conflicts_with = "kind")]
+    #[arg(long, conflicts_with_all = ["kind", "key"])]
     all: bool,
 }
 
 impl Which {
     fn body(&self) -> Value {
-        match (&self.of.kind, self.ids.is_empty()) {
-            (_, false) => json!({ "ids": self.ids }),
-            (Some(kind), _) => match &self.of.key {
-                Some(key) => json!({ "kind": kind, "key": key }),
-                None => json!({ "kind": kind }),
-            },
+        match &self.of {
+            _ if !self.ids.is_empty() => json!({ "ids": self.ids }),
+            Of { kind: Some(kind), key: Some(key) } => json!({ "kind": kind, "key": key }),
+            Of { kind: Some(kind), .. } => json!({ "kind": kind }),
+            Of { key: Some(key), .. } => json!({ "key": key }),
             _ => json!({ "all": true }),
         }
     }
 
     fn words(&self) -> String {
-        match (&self.of.kind, &self.of.key) {
-            (Some(kind), Some(key)) => format!("every dead letter of {kind}/{key}"),
-            (Some(kind), None) => format!("every dead letter of kind {kind}"),
+        match &self.of {
+            Of { kind: Some(kind), key: Some(key) } => format!("every dead letter of {kind}/{key}"),
+            Of { kind: Some(kind), .. } => format!("every dead letter of kind {kind}"),
+            Of { key: Some(key), .. } => format!("every dead letter of key {key}"),
             _ if self.all => "every dead letter".into(),
             _ => format!("{} dead letter{}", self.ids.len(), if self.ids.len() == 1 { "" } else { "s" }),
         }
+    }
+
+    /// Nothing named is no wish for everything.
+    fn check(&self) -> Result<(), Trouble> {
+        if self.ids.is_empty() && self.of.kind.is_none() && self.of.key.is_none() && !self.all {
+            return Err(
+                Trouble::usage("which dead letters?").help("name request ids, --kind KIND, --key KEY, or --all")
+            );
+        }
+        Ok(())
     }
 }
 
 impl Dead {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         if let Verb::Redrive { which, .. } | Verb::Discard { which, .. } = &self.verb {
-            named(which)?;
+            which.check()?;
         }
         match self.verb {
             Verb::List { of, limit, cursor, place } => list(cx, target(cx, &place)?, &of, limit, cursor.as_deref()),
@@ -141,14 +151,6 @@ impl Dead {
             }
         }
     }
-}
-
-/// Nothing named is no wish for everything.
-fn named(which: &Which) -> Result<(), Trouble> {
-    if which.ids.is_empty() && which.of.kind.is_none() && !which.all {
-        return Err(Trouble::usage("which dead letters?").help("name request ids, --kind KIND [--key KEY], or --all"));
-    }
-    Ok(())
 }
 
 fn target(cx: &Context, place: &Place) -> Result<Target, Trouble> {
@@ -251,15 +253,24 @@ fn change(cx: &Context, target: Target, which: &Which, change: Change) -> Result
     let running = matches!(target, Target::Server(_));
     let count = match target {
         Target::Server(server) => {
-            let answer = server.post(&format!("/admin/dead-letters/{verb}"), &which.body())?;
-            answer.get(done).and_then(Value::as_u64).unwrap_or(0)
+            let mut total = 0;
+            // A server touches so many at once and says when more are left. One that was redriven
+            // and died again is left for the next time, or this would never end.
+            for _ in 0..1000 {
+                let answer = server.post(&format!("/admin/dead-letters/{verb}"), &which.body())?;
+                total += answer.get("count").and_then(Value::as_u64).unwrap_or(0);
+                if answer.get("more") != Some(&Value::Bool(true)) {
+                    break;
+                }
+            }
+            total
         }
         Target::Store(store) => offline(&store, which, change)?,
     };
     // Asking for letters by name and finding fewer is a mistake worth an exit code.
     let missing = (which.ids.len() as u64).saturating_sub(count);
     if cx.out.json {
-        cx.out.value(&json!({ done: count, "missing": missing }))?;
+        cx.out.value(&json!({ "count": count, "missing": missing }))?;
     } else {
         cx.out
             .line(format!("{count} {done}{}", if missing > 0 { format!(", {missing} not found") } else { ".".into() }));

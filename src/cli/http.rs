@@ -46,7 +46,7 @@ impl Server {
     }
 
     /// Calls `each` with the data of every server-sent event until it says to stop or the
-    /// stream ends.
+    /// stream ends, which may be only because this server is going away.
     pub(crate) fn events(&self, path: &str, mut each: impl FnMut(Value) -> bool) -> Result<(), Trouble> {
         let mut response = self.request("GET", path, None)?;
         if !response.status().is_success() {
@@ -54,7 +54,8 @@ impl Server {
         }
         let mut data = String::new();
         for line in BufReader::new(response.body_mut().as_reader()).lines() {
-            let line = line.map_err(|e| Trouble::new(format!("the event stream of {} broke off: {e}", self.url)))?;
+            // Broken off is ended: whoever reads on asks again.
+            let Ok(line) = line else { return Ok(()) };
             if let Some(part) = line.strip_prefix("data:") {
                 data.push_str(part);
             } else if line.is_empty() && !data.is_empty() {
@@ -113,8 +114,9 @@ fn problem(status: u16, json: &Value) -> Trouble {
     };
     for error in json.get("errors").and_then(Value::as_array).into_iter().flatten() {
         let text = |name: &str| error.get(name).and_then(Value::as_str);
-        let place = text("field").or(text("pointer")).unwrap_or_default();
-        what += &format!("\n{place} {}", text("reason").or(text("detail")).unwrap_or_default());
+        let place = ["pointer", "parameter", "header"].into_iter().find_map(text).filter(|place| !place.is_empty());
+        let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+        what += &format!("\n{place}{}", text("reason").unwrap_or_default());
     }
     let trouble = Trouble::new(what);
     match status {
@@ -147,10 +149,10 @@ mod tests {
             422,
             &json!({
                 "title": "Not a command", "detail": "of kind order",
-                "errors": [{"field": "amount", "reason": "expected a number"}]
+                "errors": [{"pointer": "/amount", "reason": "expected a number"}]
             }),
         );
-        assert_eq!(trouble.what, "Not a command: of kind order\namount expected a number");
+        assert_eq!(trouble.what, "Not a command: of kind order\n/amount: expected a number");
         assert!(problem(401, &Value::Null).help.unwrap().contains("GREENROOM_ADMIN__TOKEN"));
         assert_eq!(problem(500, &Value::Null).what, "the server answered 500");
     }

@@ -8,7 +8,7 @@ use crate::{backend::Dead, request::RequestId};
 /// The JSON that a server answers for a dead letter.
 pub(super) fn of(dead: &Dead, secret: &[u8; 32]) -> Value {
     json!({
-        "request": RequestId::seal(dead.position, secret),
+        "id": RequestId::seal(dead.position, secret),
         "to": dead.envelope.as_ref().map(|envelope| envelope.to.to_string()),
         "command": dead.envelope.as_ref().map(|envelope| &envelope.command),
         "raw": dead.raw,
@@ -35,7 +35,7 @@ fn failures(letter: &Value) -> &[Value] {
 pub(super) fn row(letter: &Value) -> Vec<String> {
     let last = failures(letter).last();
     vec![
-        text(letter, "request").to_owned(),
+        text(letter, "id").to_owned(),
         letter.get("to").and_then(Value::as_str).unwrap_or("(unreadable)").to_owned(),
         moment(number(letter, "died_at")),
         number(letter, "attempts").to_string(),
@@ -48,7 +48,7 @@ pub(super) fn row(letter: &Value) -> Vec<String> {
 
 /// All of it.
 pub(super) fn show(letter: &Value, out: &Output) {
-    out.line(out.tone(Tone::Bold, text(letter, "request")));
+    out.line(out.tone(Tone::Bold, text(letter, "id")));
     let to = letter.get("to").and_then(Value::as_str).unwrap_or("(its bytes cannot be read)");
     out.line(format!("  to        {to}"));
     match (letter.get("command").filter(|c| !c.is_null()), letter.get("raw").and_then(Value::as_str)) {

@@ -1,10 +1,13 @@
 //! `request`: how something that was promised stands.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Context, Verdict,
+    http::Server,
     output::{Output, Tone, moment},
     parsed,
     target::{Place, Target},
@@ -53,15 +56,7 @@ impl Request {
         match (&self.verb, target) {
             (Verb::Show(_), Target::Server(server)) => print(cx, &server.get(&format!("/requests/{id}"))?),
             (Verb::Show(_), Target::Store(store)) => print(cx, &store.read(|backend| look(backend, id))?),
-            (Verb::Watch(_), Target::Server(server)) => {
-                let mut last = Value::Null;
-                server.events(&format!("/requests/{id}/events"), |event| {
-                    let shown = if cx.out.json { cx.out.value(&event) } else { show(&event, &cx.out) };
-                    last = event;
-                    shown.is_ok() && !ended(&last)
-                })?;
-                Ok(verdict(&last))
-            }
+            (Verb::Watch(_), Target::Server(server)) => watch(cx, &server, id),
             (Verb::Watch(_), Target::Store(_)) => {
                 Err(Trouble::new("no server runs, so nothing will happen to it").help("start one: greenroom serve"))
             }
@@ -76,6 +71,35 @@ impl Request {
                     look(backend, id).await
                 })?,
             ),
+        }
+    }
+}
+
+/// Follows it to its end, through restarts of the server.
+fn watch(cx: &Context, server: &Server, id: RequestId) -> Result<Verdict, Trouble> {
+    let mut last = Value::Null;
+    let mut silent = 0;
+    loop {
+        let mut heard = false;
+        let followed = server.events(&format!("/requests/{id}/events"), |event| {
+            heard = true;
+            // Connecting again begins with what was seen already.
+            let shown = match () {
+                () if event == last => Ok(()),
+                () if cx.out.json => cx.out.value(&event),
+                () => show(&event, &cx.out),
+            };
+            last = event;
+            shown.is_ok() && !ended(&last)
+        });
+        if ended(&last) {
+            return Ok(verdict(&last));
+        }
+        silent = if heard { 0 } else { silent + 1 };
+        match followed {
+            // Never reached, or gone for longer than a restart takes.
+            Err(trouble) if last.is_null() || silent > 30 => return Err(trouble),
+            _ => std::thread::sleep(Duration::from_secs(1)),
         }
     }
 }

@@ -49,7 +49,6 @@ fn mistakes_are_refused_with_what_was_expected() {
         ("send order/1 {} --after 5", "did you mean \"5s\"?"),
         ("request show 7", "expected a UUID"),
         ("dead redrive --all --kind order", "cannot be used with"),
-        ("dead list --key 42", "--kind"),
         ("dead list --limit 0", "1..=1000"),
     ] {
         let error = parse(args).unwrap_err();

@@ -20,7 +20,7 @@ use std::{
 use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
-pub(crate) use sections::{Admin, Drain, Format, Gateway, Log, Runtime, Store};
+pub(crate) use sections::{Admin, Drain, Format, Gateway, Kind, Log, Runtime, Store};
 pub use {
     secret::Secret,
     shown::Shown,

@@ -84,11 +84,12 @@ fn swap() -> Finding {
 
 #[cfg(unix)]
 fn files(config: &Config) -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    // A connection takes one; the store, threads and logs take some.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    // Serving raises the soft limit to this one by itself. A connection takes one file; the store,
+    // threads and logs take some.
     let wanted = (config.gateway.max_connections as u64).saturating_mul(config.gateway.workers as u64) + 256;
     let mend = format!(
-        "ulimit -n {wanted} before starting, LimitNOFILE={wanted} in a systemd unit,\nor lower \
+        "ulimit -Hn {wanted} before starting (as root), LimitNOFILE={wanted} in a systemd unit,\nor lower \
          gateway.max_connections ({} for each of {} HTTP threads)",
         config.gateway.max_connections, config.gateway.workers
     );

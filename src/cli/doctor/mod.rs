@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
 
 use super::{Context, Verdict, output::Tone, trouble::Trouble};
 use crate::config::Config;
@@ -55,6 +54,15 @@ struct Finding {
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
+}
+
+/// All of it as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    healthy: bool,
+    failures: usize,
+    warnings: usize,
+    findings: &'a [Finding],
 }
 
 impl Finding {
@@ -106,9 +114,7 @@ fn print(cx: &Context, findings: &[Finding]) -> Result<(), Trouble> {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (failures, warnings) = (count(Level::Failure), count(Level::Warning));
     if out.json {
-        return out.value(&json!({
-            "healthy": failures == 0, "failures": failures, "warnings": warnings, "findings": findings,
-        }));
+        return out.value(&Report { healthy: failures == 0, failures, warnings, findings });
     }
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     for finding in findings {
