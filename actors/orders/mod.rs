@@ -16,36 +16,33 @@ mod router;
 mod service;
 pub mod stock;
 pub mod validator;
+pub mod views;
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use greenroom::prelude::*;
+use greenroom::{config::Config, prelude::*};
+use serde::Deserialize;
 use service::{About, Effect};
 
-/// What can be configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How long after its payment an order ships.
-    pub ship_after: Duration,
-    /// How many of every article there are at first.
-    pub initial_stock: u64,
-}
+/// The section `[orders]` of the configuration, with its defaults.
+pub const DEFAULTS: &str = include_str!("config.toml");
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { ship_after: Duration::from_secs(3600), initial_stock: 1_000_000 }
-    }
+/// What can be configured, as [`DEFAULTS`] explains it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Settings {
+    #[serde(deserialize_with = "greenroom::config::duration")]
+    ship_after: Duration,
+    initial_stock: u32,
 }
 
 /// The feature: both actors and their routes.
-pub fn feature(settings: Settings) -> Feature {
-    let Settings { ship_after, initial_stock } = settings;
-    Feature::new(Orders { ship_after })
-        .actor(stock::Stock { initial: initial_stock })
-        .routes(router::routes(initial_stock))
+pub fn feature(config: &Config) -> Result<Feature> {
+    let Settings { ship_after, initial_stock } = config.section("orders")?;
+    let initial = u64::from(initial_stock);
+    Ok(Feature::new(Orders { ship_after }).actor(stock::Stock { initial }).routes(router::routes(initial)))
 }
 
 /// The actors of kind `order`; the key is the order's id.

@@ -1,7 +1,7 @@
 //! What clients may send, and its limits. A value that passed is stored as it is.
 
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -114,7 +114,49 @@ fn article(text: &str, _: &()) -> garde::Result {
     Err(garde::Error::new("may have letters, digits, '.', '_' and '-', and starts with a letter or digit"))
 }
 
-/// Whether a text in a path is an article number.
-pub(super) fn is_sku(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && article(text, &()).is_ok()
+/// The order a path names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct OrderId {
+    /// The order's id, as the answer to its placing said.
+    #[serde(deserialize_with = "uuid")]
+    #[param(format = Uuid, pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    pub order: String,
+}
+
+impl OrderId {
+    /// Of a new order.
+    pub fn new(order: impl Into<String>) -> Self {
+        Self { order: order.into() }
+    }
+}
+
+/// The article a path names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct Sku {
+    /// The article.
+    #[serde(deserialize_with = "sku")]
+    #[param(min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    pub sku: String,
+}
+
+/// A UUID in the one way it is stored: lower case, with hyphens.
+fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let hyphens = [8, 13, 18, 23];
+    let is_uuid = text.len() == 36
+        && text.bytes().enumerate().all(|(at, b)| match hyphens.contains(&at) {
+            true => b == b'-',
+            false => matches!(b, b'0'..=b'9' | b'a'..=b'f'),
+        });
+    if is_uuid { Ok(text) } else { Err(D::Error::custom("expected a UUID in lower case")) }
+}
+
+fn sku<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.len() {
+        1..=64 => article(&text, &()).map(|()| text).map_err(D::Error::custom),
+        _ => Err(D::Error::custom("expected 1 to 64 characters")),
+    }
 }

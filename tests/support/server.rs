@@ -95,12 +95,12 @@ fn follow(
     });
 }
 
-/// The address in the log line that says it listens.
+/// The address in the log line that says it serves: the gateway's URL.
 fn listening(line: &str) -> Option<String> {
-    let after = line.split_once("listening")?.1;
-    let start = after.find("127.0.0.1:")?;
-    let address: String = after[start..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
-    Some(address.trim_end_matches([':', '.']).to_owned())
+    let log: serde_json::Value = serde_json::from_str(line).ok()?;
+    // Fields may lie flat or below `fields`, depending on the format of the log.
+    let fields = log.get("fields").unwrap_or(&log);
+    (fields["message"] == "serving").then(|| fields["listen"].as_str().map(str::to_owned))?
 }
 
 /// A running `greenroom serve`; killed when dropped.
@@ -122,7 +122,7 @@ impl Server {
     /// Waits until it says that it listens.
     pub fn wait_listening(&mut self) {
         match self.address.recv_timeout(PATIENCE) {
-            Ok(address) => self.base = Some(format!("http://{address}")),
+            Ok(base) => self.base = Some(base),
             Err(_) => panic!("greenroom does not listen ({:?}):\n{}", self.child.try_wait(), self.log()),
         }
     }
