@@ -120,7 +120,7 @@ fn article(text: &str, _: &()) -> garde::Result {
 pub struct OrderId {
     /// The order's id, as the answer to its placing said.
     #[serde(deserialize_with = "uuid")]
-    #[param(format = Uuid, pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    #[param(format = "uuid", pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     pub order: String,
 }
 

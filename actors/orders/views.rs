@@ -15,10 +15,10 @@ use super::{
 #[allow(dead_code, reason = "read by the OpenAPI document only: the gateway writes the answer")]
 pub struct OrderPromise {
     /// The id of the request.
-    #[schema(format = Uuid)]
+    #[schema(format = "uuid")]
     request: String,
     /// The id of the order.
-    #[schema(format = Uuid)]
+    #[schema(format = "uuid")]
     order: String,
     /// How the request stands.
     #[schema(example = "accepted")]
@@ -31,7 +31,7 @@ pub struct OrderPromise {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrderView {
     /// Its id.
-    #[schema(format = Uuid)]
+    #[schema(format = "uuid")]
     pub order: String,
     /// Who ordered.
     pub customer: String,
@@ -65,7 +65,7 @@ impl OrderView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrderSummary {
     /// Its id.
-    #[schema(format = Uuid)]
+    #[schema(format = "uuid")]
     pub order: String,
     /// Who ordered.
     pub customer: String,
