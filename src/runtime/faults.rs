@@ -1,11 +1,9 @@
 //! Named boundaries in the life of a message at which a test can let the process die. In
 //! production there is no plan and a boundary costs one branch.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::Notify;
@@ -55,6 +53,7 @@ pub(crate) struct Plan {
     crashed: AtomicBool,
     pub(crate) died: Notify,
     met: Mutex<std::collections::HashMap<Point, u64>>,
+    pub(crate) replay: AtomicBool,
 }
 
 impl Plan {
@@ -103,6 +102,11 @@ impl Faults {
     /// Whether the process is to be thought dead.
     pub(crate) fn crashed(&self) -> bool {
         self.0.as_ref().is_some_and(|plan| plan.crashed())
+    }
+
+    /// Whether every handler runs twice, the first time for nothing.
+    pub(crate) fn replays(&self) -> bool {
+        self.0.as_ref().is_some_and(|plan| plan.replay.load(Ordering::Relaxed))
     }
 
     /// Passes a boundary, or never returns.

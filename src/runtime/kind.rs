@@ -2,7 +2,10 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::{activation, room::{Room, Slot}};
+use super::{
+    activation,
+    room::{Room, Slot},
+};
 use crate::{
     actor::Actor,
     address::Address,

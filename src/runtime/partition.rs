@@ -1,7 +1,12 @@
 //! A partition on its owner: an actix actor that reads the mailbox in order and the deferred
 //! messages as they fall due, and hands each to its activation, loading it when needed.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{ActorContext, ResponseFuture};
 use tracing::{info, warn};
@@ -13,7 +18,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Home, Lease, Loaded, Stored},
+    backend::{Home, Stored},
     envelope::Position,
     error::{Error, Failure, Result},
 };
@@ -230,17 +235,14 @@ async fn wake_parked(room: Rc<Room>) {
                 let Some(last) = addresses.last() else { return };
                 after = Some(last.clone());
                 let _one = room.distributing.lock().await;
-                let missing = addresses
-                    .iter()
-                    .filter(|address| !room.slots.borrow().contains_key(*address))
-                    .cloned()
-                    .collect();
-                activate(&room, missing).await;
-                for address in &addresses {
-                    if let Some(slot) = room.slots.borrow().get(address) {
-                        send(slot, Signal::Wake);
+                let mut missing = Vec::new();
+                for address in addresses {
+                    match room.slots.borrow().get(&address) {
+                        Some(slot) => send(slot, Signal::Wake),
+                        None => missing.push(Arrivals { address, deliveries: Vec::new() }),
                     }
                 }
+                activate(&room, missing).await;
             }
             Err(error) => {
                 warn!(%error, "parked messages could not be found, trying again");
@@ -254,7 +256,7 @@ async fn wake_parked(room: Rc<Room>) {
 /// [`Room::passivate_idle`]).
 async fn passivate(room: Rc<Room>) {
     while !room.stopping() {
-        room.shared.clock.sleep(room.shared.settings.idle / 2).await;
+        room.shared.clock.rest(room.shared.settings.idle / 2).await;
         room.passivate_idle();
     }
 }
@@ -264,87 +266,93 @@ fn send(slot: &Slot, signal: Signal) {
     slot.to.do_send(signal);
 }
 
+/// Messages for an actor that is not in memory.
+struct Arrivals {
+    address: Address,
+    deliveries: Vec<Delivery>,
+}
+
 /// Hands messages to their activations, in order.
 async fn distribute(room: &Rc<Room>, mut batch: Vec<Stored>, suspicious: bool) {
     let _one = room.distributing.lock().await;
-    if suspicious && let Err(error) = count(room, &mut batch).await {
-        warn!(partition = room.lease.partition, %error, "attempts could not be counted");
-        return room.stop();
-    }
-    let mut waiting: Vec<(Address, Delivery)> = Vec::new();
+    let counted = match count(room, &mut batch, suspicious).await {
+        Ok(counted) => counted,
+        Err(error) => {
+            warn!(partition = room.lease.partition, %error, "attempts could not be counted");
+            return room.stop();
+        }
+    };
+    let (mut absent, mut index) = (Vec::<Arrivals>::new(), HashMap::new());
     for stored in batch {
         room.hold(&stored);
-        let address = match &stored.envelope {
-            Ok(envelope) if room.shared.kinds.contains_key(envelope.to.kind()) => envelope.to.clone(),
-            Ok(envelope) => {
-                let address = envelope.to.clone();
-                let message = format!("no feature of this build has the kind {:?}", address.kind());
-                room.bury(&stored, address, failure(room, "unknown_kind", message)).await;
-                continue;
-            }
-            Err(undecodable) => {
-                let failure = failure(room, "undecodable", undecodable.reason.clone());
-                // A name that is always valid.
-                if let Ok(address) = Address::new("unreadable", "message") {
-                    room.bury(&stored, address, failure).await;
-                }
-                continue;
-            }
+        let Some(address) = address(room, &stored).await else { continue };
+        let delivery = Delivery {
+            counted: counted.contains(&stored.position),
+            suspect: suspicious && room.suspect(&stored),
+            stored,
         };
-        let counted = suspicious && room.suspect(&stored) && stored.attempts == 1 && stored.failures.is_empty();
-        let suspect = suspicious && room.suspect(&stored);
-        let delivery = Delivery { stored, counted, suspect };
-        // Behind a message of the same key that waits for its actor to be loaded.
-        let queued = waiting.iter().any(|(waits, _)| *waits == address);
-        match room.slots.borrow().get(&address).filter(|_| !queued) {
-            Some(slot) => send(slot, Signal::Deliver(Box::new(delivery))),
-            None => waiting.push((address, delivery)),
+        if let Some(slot) = room.slots.borrow().get(&address) {
+            send(slot, Signal::Deliver(Box::new(delivery)));
+            continue;
         }
+        let at = *index.entry(address.clone()).or_insert_with(|| {
+            absent.push(Arrivals { address, deliveries: Vec::new() });
+            absent.len() - 1
+        });
+        absent[at].deliveries.push(delivery);
     }
-    let mut missing: Vec<Address> = waiting.iter().map(|(address, _)| address.clone()).collect();
-    missing.sort_unstable();
-    missing.dedup();
-    activate(room, missing).await;
-    for (address, delivery) in waiting {
-        match room.slots.borrow().get(&address) {
-            Some(slot) => send(slot, Signal::Deliver(Box::new(delivery))),
-            // Its state cannot be read: it was buried with the reason by `activate`… or the store
-            // is gone, and the message stays where it is.
-            None => room.let_go(delivery.stored.position, delivery.stored.size),
+    activate(room, absent).await;
+}
+
+/// Who a message is for; one that no actor can handle is buried (G12).
+async fn address(room: &Room, stored: &Stored) -> Option<Address> {
+    match &stored.envelope {
+        Ok(envelope) if room.shared.kinds.contains_key(envelope.to.kind()) => Some(envelope.to.clone()),
+        Ok(envelope) => {
+            let message = format!("no feature of this build has the kind {:?}", envelope.to.kind());
+            room.bury(stored, envelope.to.clone(), failure(room, "unknown_kind", message)).await;
+            None
+        }
+        Err(undecodable) => {
+            // A name that is always valid.
+            let address = Address::new("unreadable", "message").ok()?;
+            room.bury(stored, address, failure(room, "undecodable", undecodable.reason.clone())).await;
+            None
         }
     }
 }
 
 /// Counts the first attempt of messages that may have been running when the last owner died, all
-/// at once. Those that were counted before are counted one by one, each before it runs.
-async fn count(room: &Rc<Room>, batch: &mut [Stored]) -> Result<()> {
-    let suspects: Vec<(Position, Home)> = batch
-        .iter()
-        .filter(|stored| room.suspect(stored) && stored.attempts == 0)
-        .map(|stored| (stored.position, stored.home))
-        .collect();
+/// at once, and says which. Those that were counted before are counted one by one, each before it
+/// runs.
+async fn count(room: &Rc<Room>, batch: &mut [Stored], suspicious: bool) -> Result<HashSet<Position>> {
+    let suspect = |stored: &Stored| suspicious && stored.attempts == 0 && room.suspect(stored);
+    let suspects: Vec<(Position, Home)> =
+        batch.iter().filter(|stored| suspect(stored)).map(|stored| (stored.position, stored.home)).collect();
     if suspects.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let counts = room.shared.backend.begin(room.lease, suspects.clone()).await?;
-    let mut counts = suspects.into_iter().map(|(position, _)| position).zip(counts);
-    for stored in batch.iter_mut().filter(|stored| room.suspect(stored) && stored.attempts == 0) {
-        if let Some((_, attempts)) = counts.next() {
-            stored.attempts = attempts;
+    let counts: HashMap<Position, u32> = suspects.into_iter().map(|(position, _)| position).zip(counts).collect();
+    for stored in batch.iter_mut() {
+        if let Some(attempts) = counts.get(&stored.position) {
+            stored.attempts = *attempts;
         }
     }
-    Ok(())
+    room.shared.faults.at(Point::Counted).await;
+    Ok(counts.into_keys().collect())
 }
 
 fn failure(room: &Room, code: &'static str, message: String) -> Failure {
     Error::terminal(message).code(code).failure(0, room.shared.clock.now())
 }
 
-/// Loads actors and brings them into memory.
-async fn activate(room: &Rc<Room>, addresses: Vec<Address>) {
-    if addresses.is_empty() {
+/// Loads actors, brings them into memory and hands them their messages.
+async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
+    if absent.is_empty() {
         return;
     }
+    let addresses: Vec<Address> = absent.iter().map(|arrivals| arrivals.address.clone()).collect();
     let loaded = loop {
         if room.stopping() {
             return;
@@ -358,29 +366,26 @@ async fn activate(room: &Rc<Room>, addresses: Vec<Address>) {
         }
     };
     room.shared.faults.at(Point::Activated).await;
-    for (address, loaded) in addresses.into_iter().zip(loaded) {
-        start(room, address, loaded);
-    }
-}
-
-fn start(room: &Rc<Room>, address: Address, loaded: Loaded) {
-    let Some(kind) = room.shared.kinds.get(address.kind()) else { return };
-    match kind.activate(room, address.clone(), loaded) {
-        Ok(slot) => room.admit(address, slot),
-        Err(error) => warn!(%address, %error, "the actor cannot be activated"),
-    }
-}
-
-/// The lease a partition runs under, for those who ask.
-#[derive(actix::Message)]
-#[rtype(result = "u64")]
-pub(crate) struct Epoch;
-
-impl actix::Handler<Epoch> for Partition {
-    type Result = u64;
-
-    fn handle(&mut self, _: Epoch, _: &mut Self::Context) -> u64 {
-        let Lease { epoch, .. } = self.room.lease;
-        epoch
+    for (arrivals, loaded) in absent.into_iter().zip(loaded) {
+        let Some(kind) = room.shared.kinds.get(arrivals.address.kind()) else { continue };
+        let parked = loaded.parked;
+        match kind.activate(room, arrivals.address.clone(), loaded) {
+            Ok(slot) => {
+                if arrivals.deliveries.is_empty() && parked {
+                    send(&slot, Signal::Wake);
+                }
+                for delivery in arrivals.deliveries {
+                    send(&slot, Signal::Deliver(Box::new(delivery)));
+                }
+                // Only now: what is admitted with nothing to do may have to leave at once.
+                room.admit(arrivals.address, slot);
+            }
+            Err(error) => {
+                for delivery in arrivals.deliveries {
+                    let failure = error.failure(delivery.stored.attempts, room.shared.clock.now());
+                    room.bury(&delivery.stored, arrivals.address.clone(), failure).await;
+                }
+            }
+        }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) struct Room {
     pub(crate) distributing: tokio::sync::Mutex<()>,
     /// Messages up to here may have been running when the last owner died.
     suspects: Position,
+    opened: i64,
     stopping: Cell<bool>,
     busy: Cell<usize>,
     pub(crate) quiet: Notify,
@@ -96,6 +97,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(shared: Arc<Shared>, lease: Lease, suspects: Position) -> Rc<Self> {
+        let opened = shared.clock.now();
         Rc::new(Self {
             committer: Committer::new(shared.clone(), lease),
             shared,
@@ -111,6 +113,7 @@ impl Room {
             cancelled: RefCell::default(),
             distributing: tokio::sync::Mutex::default(),
             suspects,
+            opened,
             stopping: Cell::default(),
             busy: Cell::default(),
             quiet: Notify::new(),
@@ -146,7 +149,7 @@ impl Room {
 
     /// Whether a message may have been running when the last owner died.
     pub(crate) fn suspect(&self, stored: &Stored) -> bool {
-        stored.position <= self.suspects
+        stored.position <= self.suspects && stored.due <= self.opened
     }
 
     /// Messages in memory.

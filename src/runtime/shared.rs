@@ -10,13 +10,7 @@ use std::{
 };
 
 use super::{deliver::Waiting, faults::Faults, kind::Kind, settings::Settings};
-use crate::{
-    backend::Backend,
-    clock::Clock,
-    envelope::Position,
-    metrics::Metrics,
-    request::RequestId,
-};
+use crate::{backend::Backend, clock::Clock, envelope::Position, metrics::Metrics, request::RequestId};
 
 /// A node's shared parts.
 pub(crate) struct Shared {

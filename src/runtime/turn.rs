@@ -2,10 +2,13 @@
 //! and commit them as one. A command that has to wait for something does not make those before it
 //! wait: they commit while it runs.
 
-use std::{rc::Rc, time::{Duration, Instant}};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use futures_util::poll;
-use tracing::{debug, debug_span, error, warn, Instrument};
+use tracing::{Instrument, debug, debug_span, error, warn};
 
 use super::{
     activation::{Core, Memory},
@@ -47,7 +50,10 @@ struct Taken {
 
 enum Fate {
     /// Ended; the view for whoever waits on this node.
-    Ended { label: &'static str, told: Option<Box<Request>> },
+    Ended {
+        label: &'static str,
+        told: Option<Box<Request>>,
+    },
     Dead(Failure),
     Deferred,
     Parked,
@@ -178,6 +184,12 @@ impl<A: Actor> Core<A> {
         let trace = envelope.trace.map(|t| t.id());
         let span = debug_span!("handle", address = %self.address, message = %position, attempt, trace);
         let limit = self.actor.time_limit();
+        if shared.faults.replays() {
+            // What a crash just before the commit would do; only tests ask for it.
+            let mut state = before.clone();
+            let rehearsal = handle(&*self.actor, &mut state, &envelope, about.clone());
+            let _ = shared.clock.limit(limit, rehearsal).await;
+        }
         let (result, concluded) = {
             let mut run = std::pin::pin!(handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span));
             match poll!(&mut run) {
@@ -242,13 +254,15 @@ impl<A: Actor> Core<A> {
     ) {
         let stored = &delivery.stored;
         let awaited = self.awaited(envelope);
-        let told = awaited.then(|| Box::new(Request {
-            status: Status::Completed,
-            reply: Some(handled.reply.clone()),
-            error: None,
-            attempts: stored.attempts,
-            ended: group.commit.at,
-        }));
+        let told = awaited.then(|| {
+            Box::new(Request {
+                status: Status::Completed,
+                reply: Some(handled.reply.clone()),
+                error: None,
+                attempts: stored.attempts,
+                ended: group.commit.at,
+            })
+        });
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,
@@ -291,13 +305,15 @@ impl<A: Actor> Core<A> {
         if error.is_terminal() {
             debug!(address = %self.address, message = %stored.position, trace, %error, "failed");
             let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
-            let told = awaited.then(|| Box::new(Request {
-                status: Status::Failed,
-                reply: None,
-                error: Some(failure.clone()),
-                attempts: stored.attempts,
-                ended: now,
-            }));
+            let told = awaited.then(|| {
+                Box::new(Request {
+                    status: Status::Failed,
+                    reply: None,
+                    error: Some(failure.clone()),
+                    attempts: stored.attempts,
+                    ended: now,
+                })
+            });
             group.commit.done.push(Done {
                 position: stored.position,
                 home: stored.home,
@@ -431,10 +447,7 @@ impl<A: Actor> Core<A> {
     }
 
     /// Does what follows from what the store said of a group.
-    async fn conclude(
-        &self,
-        (mut sending, answer): (Sending<A::State>, Result<(), Refused>),
-    ) -> Concluded<A::State> {
+    async fn conclude(&self, (mut sending, answer): (Sending<A::State>, Result<(), Refused>)) -> Concluded<A::State> {
         let shared = &self.room.shared;
         match answer {
             Ok(()) => {}

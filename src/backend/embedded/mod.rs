@@ -138,6 +138,12 @@ impl Embedded {
         Ok(Self { options, secret, tails, reader, writing: None, kinds: DashMap::new() })
     }
 
+    /// How many messages could be handled at `now`: those in mailboxes and those deferred that
+    /// are due. Zero when everything is done that can be.
+    pub async fn runnable(&self, now: i64) -> Result<u64> {
+        self.read(move |db| read::runnable(db, now)).await
+    }
+
     /// Tells others, through the lock file, where this process can be reached.
     pub fn announce(&self, listen: &str) -> Result<()> {
         self.writing.as_ref().and_then(|w| w.lock.as_ref()).map_or(Ok(()), |lock| lock.announce(Some(listen)))

@@ -242,3 +242,9 @@ pub(super) fn dead(db: &Connection, filter: &DeadFilter, after: Option<Position>
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+pub(super) fn runnable(db: &Connection, now: i64) -> Result<u64> {
+    let mut count =
+        db.prepare_cached("SELECT (SELECT count(*) FROM mailbox) + (SELECT count(*) FROM deferred WHERE due <= ?)")?;
+    Ok(count.query_row([now], |row| row.get::<_, i64>(0))? as u64)
+}
