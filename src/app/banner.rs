@@ -11,7 +11,7 @@ use crate::{config::Config, runtime::node::Node};
 pub(super) fn show(config: &Config, node: &Node, url: &str, first: Option<&str>, began: Instant) {
     let data = std::path::absolute(&config.store.data).unwrap_or_else(|_| config.store.data.clone());
     let took = began.elapsed().as_millis() as u64;
-    tracing::info!(listen = url, data = %data.display(), actors = ?node.kinds(), took_ms = took, "serving");
+    tracing::info!(listen = url, data = %data.display(), actors = node.kinds().join(","), took_ms = took, "serving");
     let mut out = std::io::stderr();
     if out.is_terminal() {
         let first = first.unwrap_or("curl -i {url}/readyz").replace("{url}", url);

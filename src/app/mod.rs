@@ -69,9 +69,9 @@ impl App {
             let began = Instant::now();
             let signals = stop::Signals::listen()?;
             let (store, node) = start(&config, self.features.clone()).await?;
-            let gateway = wiring::gateway(&node, self.features, &config).await?;
-            store.announce(gateway.url())?;
-            banner::show(&config, &node, gateway.url(), self.first_request.as_deref(), began);
+            let (gateway, url) = wiring::gateway(&node, &self.features, &config)?;
+            store.announce(&url)?;
+            banner::show(&config, &node, &url, self.first_request.as_deref(), began);
             stop::serve(signals, node, gateway, &config.drain).await;
             Ok(())
         })

@@ -6,10 +6,10 @@ use std::{pin::pin, time::Instant};
 use futures_util::future::{Either, join, select};
 use tokio::time::{sleep, timeout};
 
-use super::wiring::Gateway;
 use crate::{
     config::{Drain, show_duration},
     error::{Error, Result},
+    gateway::Gateway,
     runtime::node::Node,
 };
 
@@ -56,7 +56,7 @@ pub(super) async fn serve(mut signals: Signals, node: Node, gateway: Gateway, dr
     let signal = signals.next().await;
     tracing::info!(signal, deadline = show_duration(drain.deadline), "draining; a second signal exits at once");
     let began = Instant::now();
-    match select(pin!(stop(&node, gateway, drain)), pin!(signals.next())).await {
+    match select(pin!(stop(&node, &gateway, drain)), pin!(signals.next())).await {
         Either::Left(_) => {
             let took = show_duration(began.elapsed());
             tracing::info!(took, "stopped");
@@ -69,13 +69,13 @@ pub(super) async fn serve(mut signals: Signals, node: Node, gateway: Gateway, dr
     }
 }
 
-async fn stop(node: &Node, gateway: Gateway, drain: &Drain) {
-    gateway.fail_readiness();
+async fn stop(node: &Node, gateway: &Gateway, drain: &Drain) {
+    gateway.retire();
     sleep(drain.notice).await;
     let began = Instant::now();
-    // Clients that wait for a result are answered while the node still runs; those whose result
-    // takes longer get their 202 when the node drains.
-    let mut closing = pin!(gateway.stop());
+    // Whoever waits for a result was given a 202 at the first moment; what is being accepted now
+    // is accepted, or refused, while the node still runs.
+    let mut closing = pin!(gateway.stop(true));
     let closed = timeout(drain.deadline / 2, &mut closing).await.is_ok();
     let left = drain.deadline.saturating_sub(began.elapsed());
     if closed {

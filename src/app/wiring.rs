@@ -1,12 +1,17 @@
 //! The one place that knows which store and which gateway there are.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     backend::{Backend, embedded::Embedded},
     config::{Config, Kind},
     error::Result,
     feature::Feature,
+    gateway::Gateway,
     runtime::node::Node,
 };
 
@@ -41,25 +46,21 @@ pub(crate) fn inspect(data: &Path) -> Result<Arc<dyn Backend>> {
     Ok(Arc::new(Embedded::inspect(data)?))
 }
 
-/// A started gateway.
-pub(super) struct Gateway {
-    url: String,
+/// Starts the gateway in front of `node`, and tells its address as others on this machine reach it.
+pub(super) fn gateway(node: &Node, features: &[Feature], config: &Config) -> Result<(Gateway, String)> {
+    let admin_token = config.admin.token.as_ref().map(|token| token.reveal().to_owned());
+    let settings = config.gateway.settings(admin_token, config.drain.deadline);
+    let gateway = Gateway::start(node.clone(), features, settings)?;
+    let url = format!("http://{}", reachable(gateway.address()));
+    Ok((gateway, url))
 }
 
-impl Gateway {
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Makes readiness fail while everything else goes on.
-    pub(super) fn fail_readiness(&self) {}
-
-    /// Stops intake and lets requests that are being answered finish.
-    pub(super) async fn stop(self) {}
-}
-
-/// Starts the gateway in front of `node`.
-pub(super) async fn gateway(_node: &Node, _features: Vec<Feature>, config: &Config) -> Result<Gateway> {
-    let gateway = &config.gateway;
-    Ok(Gateway { url: format!("http://{}", gateway.listen) })
+/// Every interface is no address to connect to; loopback is one of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }

@@ -28,7 +28,7 @@ pub(crate) enum Target {
     /// A server that answers.
     Server(Server),
     /// No server runs: the store can be opened.
-    Store(Offline),
+    Store(Box<Offline>),
 }
 
 /// A data directory that no server serves.
@@ -66,7 +66,7 @@ impl Place {
                 }
             }
         }
-        Ok(Target::Store(Offline { config }))
+        Ok(Target::Store(Box::new(Offline { config })))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{duration, secret::Secret, size};
-use crate::{backend::embedded, request::MAX_PARTITIONS, runtime::settings::Settings};
+use crate::{backend::embedded, gateway, request::MAX_PARTITIONS, runtime::settings::Settings};
 
 /// `[store]`
 #[derive(Clone, Debug, Deserialize)]
@@ -106,6 +106,30 @@ pub(crate) struct Gateway {
     #[serde(deserialize_with = "duration")]
     pub(crate) heartbeat: Duration,
     pub(crate) cors_origins: Vec<String>,
+}
+
+impl Gateway {
+    pub(crate) fn settings(&self, admin_token: Option<String>, shutdown_timeout: Duration) -> gateway::Settings {
+        gateway::Settings {
+            listen: self.listen,
+            workers: self.workers,
+            max_connections: self.max_connections,
+            body_bytes: self.body_bytes,
+            header_bytes: self.header_bytes,
+            head_timeout: self.head_timeout,
+            body_timeout: self.body_timeout,
+            keep_alive: self.keep_alive,
+            disconnect_timeout: self.disconnect_timeout,
+            request_timeout: self.request_timeout,
+            max_wait: self.max_wait,
+            shutdown_timeout,
+            idempotency_retention: self.idempotency_retention,
+            max_event_streams: self.max_event_streams,
+            heartbeat: self.heartbeat,
+            cors_origins: self.cors_origins.clone(),
+            admin_token,
+        }
+    }
 }
 
 /// `[admin]`
