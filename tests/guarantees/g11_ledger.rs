@@ -20,11 +20,12 @@ fn place(client: &Client) -> Value {
 fn it_balances_at_every_moment_of_a_busy_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
+    let base = server.base();
     let done = std::sync::atomic::AtomicBool::new(false);
     let seen = thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let client = server.client();
+                let client = Client::new(base);
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let order = place(&client)["order"].as_str().unwrap().to_owned();
                     for amount in [1, 900] {
