@@ -1,1 +1,54 @@
 //! The HTTP gateway: answers `202 Accepted` once a message is durable, and tells how it ended.
+//!
+//! On the way of a request:
+//!
+//! ```text
+//! server ─► front ─► routes ─► extract, decode ─► a feature's controller ─► intake ─► accepted
+//!           identity, time,    checked values        decides the command    Node::accept   202
+//!           panics, problems,  or a problem
+//!           metrics, compress
+//! ```
+//!
+//! * [`server`]: the supervised actor that owns the HTTP server; [`settings`] bounds it.
+//! * [`intake`]: how a controller accepts a command; `idempotency`, `prefer`, `exchange` read
+//!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
+//! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
+//! * [`problem`]: every error answer; [`problems`] lists their types.
+//! * `requests`, `events`: what became of a request. `dead_letters`, `operations` behind `admin`:
+//!   the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
+
+mod accepted;
+mod admin;
+mod compress;
+mod dead_letters;
+pub mod decode;
+mod docs;
+mod events;
+mod exchange;
+pub mod extract;
+mod follow;
+mod front;
+mod health;
+mod idempotency;
+pub mod intake;
+mod openapi;
+mod operations;
+mod prefer;
+pub mod problem;
+pub mod problems;
+mod requests;
+mod routes;
+mod schemas;
+pub mod server;
+pub mod settings;
+mod shared;
+
+pub use decode::Checked;
+pub use extract::{Raw, Valid, ValidPath, ValidQuery};
+pub use intake::{Acceptance, Intake};
+pub use problem::{Fault, Place, Problem};
+pub use server::Gateway;
+pub use settings::Settings;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! How a feature's controller accepts a command: the [`Intake`] extractor.
+//! Invariant: a `202` is made only from an id that the node's durable append answered (G1).
+
+use std::{
+    borrow::Cow,
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest, HttpResponse,
+    dev::Payload,
+    http::header::{HeaderMap, HeaderValue},
+};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
+use uuid::Uuid;
+
+use super::{
+    accepted::Answer,
+    exchange::Exchange,
+    follow::settle,
+    idempotency::{self, IDEMPOTENCY_REPLAYED, Key},
+    prefer,
+    problem::{Place, Problem},
+    problems::{KEY_REUSED, MAILBOX_FULL, MALFORMED_PATH},
+    shared::Shared,
+};
+use crate::{
+    actor::Actor,
+    address::{Address, At},
+    backend::{Idempotency, NotAppended},
+    runtime::node::{Accept, Node},
+    trace::Trace,
+};
+
+/// Accepts commands for the client of this request.
+///
+/// ```ignore
+/// #[utoipa::path(responses((status = 202)))]
+/// #[post("/orders")]
+/// async fn place(intake: Intake, order: Valid<Place>) -> Result<HttpResponse, Problem> {
+///     let id = intake.id();
+///     let place = Command::Place(order.0);
+///     intake.accept(Orders::at(&*id), place).answer(json!({ "order": id })).await
+/// }
+/// ```
+pub struct Intake {
+    req: HttpRequest,
+    shared: Arc<Shared>,
+    trace: Trace,
+    key: Option<Key>,
+    wait: Option<Duration>,
+}
+
+impl Intake {
+    /// A new id for what this request creates. Repeats under the same `Idempotency-Key` get the
+    /// same ids in the same order, and so reach the same actors.
+    pub fn id(&self) -> String {
+        self.key.as_ref().map_or_else(Uuid::now_v7, Key::id).to_string()
+    }
+
+    /// Keeps idempotency keys of different tenants (users, accounts) apart. Say it wherever
+    /// there are tenants, or one could be given another's answer by choosing its key.
+    pub fn within(mut self, tenant: &str) -> Self {
+        if let Some(key) = &mut self.key {
+            key.within(tenant);
+        }
+        self
+    }
+
+    /// The node, to look at state before accepting.
+    pub fn node(&self) -> &Node {
+        &self.shared.node
+    }
+
+    /// The trace of this request.
+    pub fn trace(&self) -> Trace {
+        self.trace
+    }
+
+    /// A command for an actor; nothing happens before [`Acceptance::answer`].
+    pub fn accept<A: Actor>(&self, to: At<A>, command: A::Command) -> Acceptance<'_> {
+        let command = to_raw_value(&command).map_err(|error| Problem::internal("encoding a command", &error));
+        // A key comes from the path in all but strange routes.
+        let to = to
+            .address()
+            .map_err(|error| Problem::of(&MALFORMED_PATH).fault(Place::Parameter("key".to_owned()), error.to_string()));
+        self.acceptance(to.and_then(|to| Ok((to, command?))))
+    }
+
+    /// A command as JSON for any actor, already [checked](Node::check).
+    pub(crate) fn deliver(&self, to: Address, command: Box<RawValue>) -> Acceptance<'_> {
+        self.acceptance(Ok((to, command)))
+    }
+
+    fn acceptance(&self, message: Result<(Address, Box<RawValue>), Problem>) -> Acceptance<'_> {
+        Acceptance { intake: self, message, due: None, links: Vec::new() }
+    }
+
+    fn now(&self) -> i64 {
+        self.shared.node.clock().now()
+    }
+
+    fn idempotency(&self, answer: &Answer) -> Option<Idempotency> {
+        let retention = millis(self.shared.settings.idempotency_retention);
+        self.key.as_ref().map(|key| Idempotency {
+            key: key.scoped.clone(),
+            fingerprint: idempotency::fingerprint(&self.req),
+            answer: answer.store(),
+            expires: self.now().saturating_add(retention),
+        })
+    }
+}
+
+impl FromRequest for Intake {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Shared::of(req).and_then(|shared| {
+            Ok(Self {
+                req: req.clone(),
+                shared: shared.clone(),
+                trace: req.extensions().get::<Exchange>().map_or_else(Trace::start, |exchange| exchange.trace),
+                key: Key::of(req)?,
+                wait: prefer::wait(req.headers(), shared.settings.max_wait),
+            })
+        }))
+    }
+}
+
+/// A command about to be accepted.
+#[must_use = "nothing is accepted before `answer` is awaited"]
+pub struct Acceptance<'a> {
+    intake: &'a Intake,
+    message: Result<(Address, Box<RawValue>), Problem>,
+    due: Option<i64>,
+    links: Vec<(Cow<'static, str>, String)>,
+}
+
+impl Acceptance<'_> {
+    /// Adds a link to the answer's `links`.
+    pub fn link(mut self, name: impl Into<Cow<'static, str>>, href: impl Into<String>) -> Self {
+        self.links.push((name.into(), href.into()));
+        self
+    }
+
+    /// Not before `wait` from now.
+    pub fn after(self, wait: Duration) -> Self {
+        let due = self.intake.now().saturating_add(millis(wait));
+        self.at(due)
+    }
+
+    /// Not before `time`, in milliseconds since the Unix epoch.
+    pub fn at(mut self, time: i64) -> Self {
+        self.due = Some(time);
+        self
+    }
+
+    /// Accepts it durably and answers: `202` with `fields` (an object, or `null` for none) and
+    /// where to look; how it ended if the client prefers to wait and it ends in time. A repeat
+    /// under the same `Idempotency-Key` gets the first answer.
+    pub async fn answer(self, fields: Value) -> Result<HttpResponse, Problem> {
+        let Intake { shared, trace, wait, .. } = self.intake;
+        let (to, command) = self.message?;
+        let answer = Answer::new(fields, self.links)?;
+        let accept = Accept {
+            to,
+            command,
+            due: self.due,
+            trace: Some(*trace),
+            idempotency: self.intake.idempotency(&answer),
+            wait: wait.is_some(),
+        };
+        let accepted = shared.node.accept(accept).await.map_err(refused)?;
+        let request = accepted.request;
+        let (answer, replayed) = match &accepted.replayed {
+            Some(first) => (Answer::restore(first)?, true),
+            None => (answer, false),
+        };
+        let mut headers = HeaderMap::new();
+        if replayed {
+            headers.insert(IDEMPOTENCY_REPLAYED.clone(), HeaderValue::from_static("true"));
+        }
+        if let Some(wait) = *wait {
+            let (name, value) = prefer::applied(wait);
+            headers.insert(name, value);
+            if let Some(view) = settle(shared, request, accepted.ended, wait).await {
+                return match answer.settled(&view) {
+                    Ok((mut response, body)) => Ok(with(response.json(body), headers)),
+                    Err(problem) => Err(headers.into_iter().fold(problem, |p, (name, value)| p.header(name, value))),
+                };
+            }
+        }
+        Ok(with(answer.promise(request).json(answer.promised(request)), headers))
+    }
+}
+
+fn with(mut response: HttpResponse, headers: HeaderMap) -> HttpResponse {
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// Why it was not accepted. Nothing of it is stored.
+fn refused(why: NotAppended) -> Problem {
+    match why {
+        NotAppended::Full { bytes, budget } => Problem::of(&MAILBOX_FULL)
+            .detail(format!("{bytes} of {budget} bytes wait."))
+            .retry_after(Duration::from_secs(2)),
+        NotAppended::Mismatch => Problem::of(&KEY_REUSED),
+        NotAppended::Unavailable(why) => Problem::unavailable("accepting", &why),
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    time.as_millis().min(i64::MAX as u128) as i64
+}

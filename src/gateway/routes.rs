@@ -1,0 +1,129 @@
+//! What one HTTP worker serves: the gateway's own routes first, then the features', then the
+//! problems for everything else. Invariant: the document and the routes come from the same list.
+
+use std::sync::Arc;
+
+use actix_cors::Cors;
+use actix_web::{
+    App, Error, HttpRequest, HttpResponse,
+    body::BoxBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderValue},
+    middleware::Condition,
+    web,
+};
+use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
+
+use super::{
+    dead_letters, docs,
+    front::Front,
+    health,
+    openapi::{Table, complete},
+    operations,
+    problem::Problem,
+    problems::{self, METHOD_NOT_ALLOWED, NOT_FOUND},
+    requests,
+    settings::Settings,
+    shared::Shared,
+};
+use crate::{
+    feature::{Feature, Routes},
+    runtime::node::Node,
+};
+
+/// The gateway's own routes.
+fn own(config: &mut ServiceConfig<'_>) {
+    config
+        .service(docs::index)
+        .service(docs::document)
+        .service(problems::explain)
+        .service(health::alive)
+        .service(health::ready)
+        .service(health::metrics)
+        .service(requests::follow)
+        .service(requests::show)
+        .service(requests::cancel)
+        .service(dead_letters::list)
+        .service(dead_letters::redrive_many)
+        .service(dead_letters::discard_many)
+        .service(dead_letters::redrive)
+        .service(dead_letters::show)
+        .service(dead_letters::discard)
+        .service(operations::ledger)
+        .service(operations::audit)
+        .service(operations::send)
+        .map(|plain| plain.service(docs::docs).service(docs::ui()));
+}
+
+/// All routes, documented.
+fn documented(
+    routes: &[Routes],
+) -> UtoipaApp<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()> + use<>,
+> {
+    let app = App::new().into_utoipa_app().configure(own);
+    routes.iter().fold(app, |app, routes| app.configure(|config| routes(config)))
+}
+
+/// What the workers share, with the document made of the routes.
+pub(crate) fn share(node: Node, routes: &[Routes], settings: Settings) -> Arc<Shared> {
+    let api = complete(documented(routes).split_for_parts().1);
+    let table = Table::of(&api, &docs::UNDOCUMENTED);
+    // A document is made of strings and numbers, which always encode.
+    let json = api.to_json().unwrap_or_default();
+    Shared::new(node, settings, table, json.into())
+}
+
+/// One worker's application.
+pub(crate) fn app(
+    shared: &Arc<Shared>,
+    routes: &[Routes],
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    + use<>,
+> {
+    let settings = &shared.settings;
+    documented(routes)
+        .into_app()
+        .app_data(shared.clone())
+        .app_data(web::PayloadConfig::new(settings.body_bytes))
+        .app_data(web::JsonConfig::default().limit(settings.body_bytes))
+        .default_service(web::to(otherwise))
+        .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
+        .wrap(Front(shared.clone()))
+}
+
+/// The routes of features.
+pub(crate) fn of(features: &[Feature]) -> Vec<Routes> {
+    features.iter().flat_map(|feature| feature.routes.iter().cloned()).collect()
+}
+
+/// Nothing is served there, or not by that method.
+async fn otherwise(req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let allow = Shared::of(&req)?.table.allow(req.path());
+    Err(match allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+        Some(allow) => Problem::of(&METHOD_NOT_ALLOWED).header(header::ALLOW, allow),
+        None => Problem::of(&NOT_FOUND),
+    })
+}
+
+/// Which pages of other origins may call. Without credentials: tokens are sent by script, and
+/// cookies mean nothing here.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allow_any_method()
+        .allow_any_header()
+        .expose_headers([
+            "location",
+            "retry-after",
+            "preference-applied",
+            "idempotency-replayed",
+            "traceparent",
+            "x-request-id",
+        ])
+        .max_age(3600);
+    match origins.iter().any(|origin| origin == "*") {
+        true => cors.allow_any_origin().send_wildcard(),
+        false => origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin)),
+    }
+}

@@ -1,0 +1,1 @@
+//! The gateway on a node that accepts nothing: everything that needs no actor.
