@@ -30,6 +30,16 @@ impl Clock {
 
     /// Waits for `time` to pass. Never returns early.
     pub async fn sleep(&self, time: Duration) {
+        self.sleep_as(time, false).await;
+    }
+
+    /// Like [`Clock::sleep`], for upkeep that repeats for ever: a test that skips through a month
+    /// does not stop at each of its rounds.
+    pub async fn rest(&self, time: Duration) {
+        self.sleep_as(time, true).await;
+    }
+
+    async fn sleep_as(&self, time: Duration, upkeep: bool) {
         match self {
             Clock::System => tokio::time::sleep(time).await,
             Clock::Virtual(clock) => {
@@ -39,7 +49,7 @@ impl Clock {
                     if due <= inner.now && time.is_zero() {
                         return;
                     }
-                    inner.sleep_until(due)
+                    inner.sleep_until(due, upkeep)
                 };
                 // The sender lives in the clock; were it dropped, waiting for ever is what a stopped clock does.
                 if wake.await.is_err() {
@@ -67,18 +77,18 @@ pub struct Virtual {
 struct Inner {
     now: i64,
     next: u64,
-    sleepers: BTreeMap<(i64, u64), oneshot::Sender<()>>,
+    sleepers: BTreeMap<(i64, u64), (bool, oneshot::Sender<()>)>,
 }
 
 impl Inner {
-    fn sleep_until(&mut self, due: i64) -> oneshot::Receiver<()> {
+    fn sleep_until(&mut self, due: i64, upkeep: bool) -> oneshot::Receiver<()> {
         let (wake, woken) = oneshot::channel();
         self.next += 1;
         // Sleeps that were given up leave closed senders behind: drop them now and then.
         if self.next.is_multiple_of(1024) {
-            self.sleepers.retain(|_, sleeper| !sleeper.is_closed());
+            self.sleepers.retain(|_, (_, sleeper)| !sleeper.is_closed());
         }
-        self.sleepers.insert((due, self.next), wake);
+        self.sleepers.insert((due, self.next), (upkeep, wake));
         woken
     }
 }
@@ -93,11 +103,11 @@ impl Virtual {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the next sleeper wakes.
+    /// When the next sleeper wakes, upkeep aside.
     pub fn next_due(&self) -> Option<i64> {
         let mut inner = self.lock();
-        inner.sleepers.retain(|_, sleeper| !sleeper.is_closed());
-        inner.sleepers.keys().next().map(|(due, _)| *due)
+        inner.sleepers.retain(|_, (_, sleeper)| !sleeper.is_closed());
+        inner.sleepers.iter().find(|(_, (upkeep, _))| !upkeep).map(|((due, _), _)| *due)
     }
 
     /// Moves the clock to `time` if that is later, and wakes whoever slept until then or before.
@@ -106,7 +116,7 @@ impl Virtual {
         inner.now = inner.now.max(time);
         let after = (inner.now.saturating_add(1), 0);
         let later = inner.sleepers.split_off(&after);
-        for (_, sleeper) in std::mem::replace(&mut inner.sleepers, later) {
+        for (_, (_, sleeper)) in std::mem::replace(&mut inner.sleepers, later) {
             // A closed receiver gave up its sleep; nobody is left to wake.
             let _ = sleeper.send(());
         }

@@ -108,7 +108,7 @@ impl<A: Actor> Context<A> {
         });
         let index = match envelope {
             Ok(envelope) => {
-                outbox.sent.push(Sent { envelope, due: None });
+                outbox.sent.push(Sent { envelope: envelope.into(), due: None });
                 Some(outbox.sent.len() - 1)
             }
             Err(error) => {

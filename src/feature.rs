@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::actor::Actor;
+use crate::{
+    actor::Actor,
+    runtime::kind::{Kind, Typed},
+};
 
 /// Adds a feature's routes to the gateway. Called once per HTTP worker.
 pub type Routes = Arc<dyn Fn(&mut ServiceConfig<'_>) + Send + Sync>;
@@ -12,6 +15,7 @@ pub type Routes = Arc<dyn Fn(&mut ServiceConfig<'_>) + Send + Sync>;
 /// A unit of the product: actors and the routes in front of them.
 #[derive(Clone, Default)]
 pub struct Feature {
+    pub(crate) kinds: Vec<Arc<dyn Kind>>,
     pub(crate) routes: Vec<Routes>,
 }
 
@@ -22,7 +26,8 @@ impl Feature {
     }
 
     /// Adds another actor.
-    pub fn actor<A: Actor>(self, _actor: A) -> Self {
+    pub fn actor<A: Actor>(mut self, actor: A) -> Self {
+        self.kinds.push(Arc::new(Typed::new(actor)));
         self
     }
 

@@ -66,6 +66,8 @@ pub struct Done {
     pub home: Home,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its [size](super::Stored::size).
+    pub size: usize,
     /// Attempts it took.
     pub attempts: u32,
     /// Whether the result is kept for the retention time.
@@ -102,7 +104,7 @@ pub struct Deferral {
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// The message.
-    pub envelope: Envelope,
+    pub envelope: std::sync::Arc<Envelope>,
     /// Not before this time; at once when `None`.
     pub due: Option<i64>,
 }

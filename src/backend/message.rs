@@ -96,6 +96,8 @@ pub struct Stored {
     pub envelope: Result<std::sync::Arc<Envelope>, Undecodable>,
     /// Which place it is in.
     pub home: Home,
+    /// Bytes it counts against budgets.
+    pub size: usize,
     /// Attempts counted as begun.
     pub attempts: u32,
     /// Attempts that failed, with why.

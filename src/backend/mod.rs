@@ -14,11 +14,14 @@
 //! ```
 
 pub mod commit;
+pub mod document;
 pub mod embedded;
 pub mod ledger;
 pub mod message;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
+
+use tokio::sync::Notify;
 
 pub use commit::{Commit, Deferral, Done, Outcome, Refused, Sent, StateWrite};
 pub use ledger::{Audit, Ledger, Mismatch};
@@ -53,19 +56,36 @@ pub trait Mailbox: Send + Sync + 'static {
     /// Up to `limit` messages of the partition's mailbox after `after`, in order.
     fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
 
-    /// Notified whenever a message may have been appended to the partition or have been deferred
-    /// to earlier than anything before. May be notified for nothing.
-    fn arrivals(&self, partition: u16) -> Arc<tokio::sync::Notify>;
+    /// What tells the partition's reader to look again.
+    fn signals(&self, partition: u16) -> Arc<Signals>;
 
-    /// Deferred messages of the partition in the order of (due, position) after `after`, due at
-    /// `now` or before.
-    fn due(&self, partition: u16, after: (i64, Position), now: i64, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
-
-    /// When the next deferred message after `after` is due.
-    fn next_due(&self, partition: u16, after: (i64, Position)) -> Fut<'_, Result<Option<i64>>>;
+    /// Up to `limit` deferred messages of the partition due at `now` or before, in the order of
+    /// (due, position), without those already `handed` out; and when the next one is due.
+    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>>;
 
     /// Parked messages of one address at or after `from`, in order.
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
+
+    /// Addresses of the partition that have parked messages, in order, after `after`.
+    fn blocked(&self, partition: u16, after: Option<Address>, limit: usize) -> Fut<'_, Result<Vec<Address>>>;
+}
+
+/// Deferred messages whose time has come.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    /// The messages.
+    pub messages: Vec<Stored>,
+    /// When the next one after them is due, in milliseconds since the Unix epoch.
+    pub next: Option<i64>,
+}
+
+/// Tells a partition's reader to look again. May be notified for nothing.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// Something was appended to the mailbox.
+    pub arrived: Notify,
+    /// Something was deferred.
+    pub deferred: Notify,
 }
 
 /// Changing what is stored, under a lease.
@@ -75,13 +95,13 @@ pub trait Commits: Send + Sync + 'static {
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>>;
 
     /// Makes each commit atomic, all of them durable, and answers each in order.
-    fn commit(&self, lease: Lease, batch: Vec<Commit>) -> Fut<'_, Vec<Result<(), Refused>>>;
+    fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>>;
 }
 
 /// Saved state.
 pub trait States: Send + Sync + 'static {
     /// Prepares the store for a kind and its indexes, filling new indexes from what is saved.
-    fn declare(&self, kind: &str, indexes: &[Index]) -> Result<()>;
+    fn declare(&self, kind: &str, indexes: &[Index]) -> Fut<'_, Result<()>>;
 
     /// The saved state of each address.
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>>;

@@ -1,34 +1,74 @@
 //! A running node, as the gateway, the command line and tests hold it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
 
-use super::view::{Found, View};
+use super::{
+    arbiters::Arbiters,
+    faults::Faults,
+    kind::Kind,
+    settings::Settings,
+    shared::Shared,
+    view::{Found, State, View},
+};
 use crate::{
     actor::Actor,
     address::{Address, At},
-    backend::{Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended},
+    backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, Lookup, NotAppended, document},
     clock::Clock,
-    envelope::Position,
-    error::Result,
+    envelope::{Envelope, Position, ReplyTo},
+    error::{Error, Result},
+    feature::Feature,
     metrics::Metrics,
     query::{Page, Query},
     request::RequestId,
+    runtime::faults::Point,
     trace::Trace,
 };
 
 /// A handle on a running node. Cheap to clone, usable from any thread.
+///
+/// ```
+/// # use greenroom::prelude::*;
+/// # struct Counter;
+/// # impl Actor for Counter {
+/// #     const KIND: &'static str = "counter";
+/// #     type State = u64;
+/// #     type Command = u64;
+/// #     type Reply = u64;
+/// #     async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
+/// #         *total += add;
+/// #         Ok(*total)
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// App::embedded(dir.path()).feature(Feature::new(Counter)).run_until(|node| async move {
+///     assert_eq!(node.ask(Counter::at("visits"), 2).await?, 2);
+///     assert_eq!(node.state::<Counter>("visits").await?, Some(2));
+///     Ok(())
+/// })?;
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Node {
     shared: Arc<Shared>,
+    arbiters: Arc<Arbiters>,
 }
 
-struct Shared {
-    backend: Arc<dyn Backend>,
-    clock: Clock,
-    metrics: Metrics,
+/// What a node is started with.
+pub struct Start {
+    /// The store.
+    pub backend: Arc<dyn Backend>,
+    /// The features whose actors it runs.
+    pub features: Vec<Feature>,
+    /// Its bounds.
+    pub settings: Settings,
+    /// Its clock.
+    pub clock: Clock,
 }
 
 /// A message to accept from outside.
@@ -55,7 +95,7 @@ pub struct Accepted {
     /// The first answer, when this was a repeat under the same idempotency key.
     pub replayed: Option<String>,
     /// Resolves when it ended, if [`Accept::wait`] was set and it is no repeat.
-    pub ended: Option<tokio::sync::oneshot::Receiver<View>>,
+    pub ended: Option<oneshot::Receiver<View>>,
 }
 
 /// What became of a wish to cancel.
@@ -68,66 +108,185 @@ pub enum Cancel {
 }
 
 impl Node {
+    /// Starts a node; inside an actix system. Terminal error when two features have the same kind.
+    pub async fn start(start: Start) -> Result<Self> {
+        Self::start_with(start, Faults::default(), uuid::Uuid::now_v7().as_u128() as u64).await
+    }
+
+    pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
+        let mut kinds: HashMap<&'static str, Arc<dyn Kind>> = HashMap::new();
+        for kind in start.features.iter().flat_map(|feature| &feature.kinds) {
+            if kinds.insert(kind.name(), kind.clone()).is_some() {
+                return Err(Error::terminal(format!("two features have the kind {:?}: kinds are unique", kind.name())));
+            }
+            start.backend.declare(kind.name(), &kind.indexes()).await?;
+        }
+        let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
+        let arbiters = Arbiters::start(shared.clone()).await?;
+        let node = Self { shared, arbiters };
+        actix::spawn(node.clone().chores());
+        Ok(node)
+    }
+
+    /// Forgets what expired and waits that were given up, now and then.
+    async fn chores(self) {
+        let Shared { clock, settings, backend, waiting, .. } = &*self.shared;
+        while !self.shared.draining() {
+            clock.rest(Duration::from_secs(5)).await;
+            waiting.sweep();
+            let now = clock.now();
+            let retention = settings.retention.as_millis().min(i64::MAX as u128) as i64;
+            if let Err(error) = backend.expire(now.saturating_sub(retention), now).await {
+                warn!(%error, "expired results could not be forgotten, trying again later");
+            }
+        }
+    }
+
     /// Appends a message durably.
-    pub async fn accept(&self, _accept: Accept) -> Result<Accepted, NotAppended> {
-        Err(NotAppended::Unavailable("not built yet".into()))
+    pub async fn accept(&self, accept: Accept) -> Result<Accepted, NotAppended> {
+        if self.shared.draining() {
+            return Err(NotAppended::Unavailable("this node is draining".into()));
+        }
+        let shared = &self.shared;
+        let waits = accept.wait.then(|| {
+            let token = shared.token();
+            (token, shared.waiting.expect(token))
+        });
+        let token = waits.as_ref().map(|(token, _)| *token);
+        let envelope = Envelope {
+            to: accept.to,
+            command: accept.command,
+            accepted: shared.clock.now(),
+            request: true,
+            trace: accept.trace,
+            reply: token.map(|token| ReplyTo { node: 0, token }),
+            cause: None,
+        };
+        let append = Append { envelope, due: accept.due, idempotency: accept.idempotency };
+        let answer = shared.backend.append(vec![append]).await.pop();
+        let appended = answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())));
+        if !matches!(appended, Ok(Appended::New(_)))
+            && let Some(token) = token
+        {
+            shared.waiting.forget(token);
+        }
+        let appended = appended?;
+        shared.faults.at(Point::Accepted).await;
+        let request = shared.id(appended.position());
+        Ok(match appended {
+            Appended::New(_) => Accepted { request, replayed: None, ended: waits.map(|(_, ended)| ended) },
+            Appended::Seen(_, answer) => Accepted { request, replayed: Some(answer), ended: None },
+        })
     }
 
     /// Checks that `command` is one that the kind of `to` understands. Terminal error naming the
     /// kinds there are, or the place in the JSON where it is not a command.
-    pub fn check(&self, _to: &Address, _command: &str) -> Result<()> {
-        Ok(())
+    pub fn check(&self, to: &Address, command: &str) -> Result<()> {
+        match self.shared.kinds.get(to.kind()) {
+            Some(kind) => kind.check(command),
+            None => {
+                let error = format!("there is no kind {:?}: expected one of {}", to.kind(), self.kinds().join(", "));
+                Err(Error::terminal(error).code("unknown_kind"))
+            }
+        }
     }
 
-    /// Tells an actor, from outside of any actor.
-    pub async fn tell<A: Actor>(&self, _to: At<A>, _command: A::Command) -> Result<RequestId> {
-        Err(crate::Error::new("not built yet"))
+    /// Tells an actor, from outside of any actor. Returns once the message is durable.
+    pub async fn tell<A: Actor>(&self, to: At<A>, command: A::Command) -> Result<RequestId> {
+        Ok(self.send(to, command, false).await?.request)
     }
 
-    /// Tells an actor and waits for its reply.
-    pub async fn ask<A: Actor<Reply: DeserializeOwned>>(&self, _to: At<A>, _command: A::Command) -> Result<A::Reply> {
-        Err(crate::Error::new("not built yet"))
+    /// Tells an actor and waits for its reply. Terminal error when the command failed, was
+    /// cancelled or dead-lettered.
+    pub async fn ask<A: Actor<Reply: DeserializeOwned>>(&self, to: At<A>, command: A::Command) -> Result<A::Reply> {
+        let accepted = self.send(to, command, true).await?;
+        let Some(ended) = accepted.ended else { return Err(Error::new("nobody waits for the reply")) };
+        let view = ended.await?;
+        match (view.status, view.result) {
+            (State::Completed, Some(reply)) => Ok(serde_json::from_str(reply.get())?),
+            (status, _) => {
+                let (code, message) = view.error.map_or_else(
+                    || ("not_completed".to_owned(), format!("request {} ended as {status:?}", accepted.request)),
+                    |failure| (failure.code, failure.message),
+                );
+                Err(Error::terminal(message).code(code))
+            }
+        }
+    }
+
+    async fn send<A: Actor>(&self, to: At<A>, command: A::Command, wait: bool) -> Result<Accepted> {
+        let accept = Accept {
+            to: to.address()?,
+            command: to_raw_value(&command)?,
+            due: None,
+            trace: Some(Trace::start()),
+            idempotency: None,
+            wait,
+        };
+        Ok(self.accept(accept).await?)
     }
 
     /// How a request stands.
-    pub async fn request(&self, _id: RequestId) -> Result<Found> {
-        Ok(Found::Unknown)
+    pub async fn request(&self, id: RequestId) -> Result<Found> {
+        let Some(position) = self.shared.position(id) else { return Ok(Found::Unknown) };
+        let lookup = self.shared.backend.lookup(position).await?;
+        let running = match lookup {
+            Lookup::Waiting(_) => self.arbiters.running(position).await,
+            _ => None,
+        };
+        Ok(Found::of(id, lookup, running))
     }
 
     /// Changes whenever the request may stand differently; look again with [`Node::request`].
     /// Subscribe first, then look. `None` when the id is none of this store's.
-    pub fn watch(&self, _id: RequestId) -> Option<tokio::sync::watch::Receiver<u64>> {
-        None
+    pub fn watch(&self, id: RequestId) -> Option<watch::Receiver<u64>> {
+        self.shared.position(id).map(|position| self.shared.waiting.watch(position))
     }
 
     /// Cancels a request of which no attempt has begun.
-    pub async fn cancel(&self, _id: RequestId) -> Result<Cancel> {
-        Ok(Cancel::Refused(Found::Unknown))
+    pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
+        let Some(position) = self.shared.position(id) else { return Ok(Cancel::Refused(Found::Unknown)) };
+        let cancelled = self.arbiters.cancel(position).await?;
+        if cancelled {
+            self.shared.waiting.changed(position);
+            return Ok(Cancel::Cancelled);
+        }
+        Ok(Cancel::Refused(self.request(id).await?))
     }
 
     /// The committed state of one actor; `None` when nothing was ever saved.
-    pub async fn state<A: Actor>(&self, _key: &str) -> Result<Option<A::State>> {
-        Ok(None)
+    pub async fn state<A: Actor>(&self, key: &str) -> Result<Option<A::State>> {
+        let address = Address::new(A::KIND, key)?;
+        let loaded = self.shared.backend.load(vec![address]).await?.pop().unwrap_or_default();
+        if loaded.doc.is_empty() { Ok(None) } else { document::decode(&loaded.doc).map(Some) }
     }
 
-    /// Actors whose committed state answers `query`.
-    pub async fn query<A: Actor>(&self, _query: Query) -> Result<Page<A::State>> {
-        Ok(Page { items: Vec::new(), cursor: None })
+    /// Actors whose committed state answers `query`. Terminal error when no declared index serves
+    /// it, or the cursor is none of ours.
+    pub async fn query<A: Actor>(&self, query: Query) -> Result<Page<A::State>> {
+        query.check(A::KIND, &A::indexes())?;
+        let (rows, cursor) = self.shared.backend.query(A::KIND, query).await?;
+        let items = rows.into_iter().map(|(key, doc)| Ok((key, document::decode(&doc)?))).collect::<Result<_>>()?;
+        Ok(Page { items, cursor })
     }
 
-    /// Dead letters after `after`.
+    /// Dead letters after `after`, in order of acceptance within each partition.
     pub async fn dead(&self, filter: DeadFilter, after: Option<Position>, limit: usize) -> Result<Vec<Dead>> {
         self.shared.backend.dead(filter, after, limit).await
     }
 
     /// Puts dead letters back to be tried anew; answers how many.
     pub async fn redrive(&self, positions: Vec<Position>) -> Result<usize> {
-        self.shared.backend.redrive(positions, self.shared.clock.now()).await
+        let moved = self.shared.backend.redrive(positions.clone(), self.shared.clock.now()).await?;
+        positions.into_iter().for_each(|position| self.shared.waiting.changed(position));
+        Ok(moved)
     }
 
     /// Gives dead letters up for good; answers how many.
     pub async fn discard(&self, positions: Vec<Position>) -> Result<usize> {
-        self.shared.backend.discard(positions, self.shared.clock.now()).await
+        let discarded = self.shared.backend.discard(positions.clone(), self.shared.clock.now()).await?;
+        positions.into_iter().for_each(|position| self.shared.waiting.changed(position));
+        Ok(discarded)
     }
 
     /// The ledger over all partitions.
@@ -142,22 +301,27 @@ impl Node {
 
     /// Fails when this node cannot durably accept: draining, or the store cannot write.
     pub async fn ready(&self) -> Result<()> {
+        if self.shared.draining() {
+            return Err(Error::new("draining"));
+        }
         self.shared.backend.ready().await
     }
 
     /// The public id of a position.
     pub fn id(&self, position: Position) -> RequestId {
-        RequestId::seal(position, &self.shared.backend.secret())
+        self.shared.id(position)
     }
 
     /// The position behind a public id; `None` when it is none of this store's.
     pub fn position(&self, id: RequestId) -> Option<Position> {
-        id.open(&self.shared.backend.secret())
+        self.shared.position(id)
     }
 
-    /// The kinds this node serves.
+    /// The kinds this node serves, in alphabetical order.
     pub fn kinds(&self) -> Vec<&'static str> {
-        Vec::new()
+        let mut kinds: Vec<&'static str> = self.shared.kinds.keys().copied().collect();
+        kinds.sort_unstable();
+        kinds
     }
 
     /// The node's clock.
@@ -169,29 +333,16 @@ impl Node {
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
-}
-
-/// What a node is started with.
-pub struct Start {
-    /// The store.
-    pub backend: Arc<dyn Backend>,
-    /// The features whose actors it runs.
-    pub features: Vec<crate::feature::Feature>,
-    /// Its bounds.
-    pub settings: super::settings::Settings,
-    /// Its clock.
-    pub clock: Clock,
-}
-
-impl Node {
-    /// Starts a node; inside an actix system.
-    pub async fn start(start: Start) -> Result<Self> {
-        Ok(Self {
-            shared: Arc::new(Shared { backend: start.backend, clock: start.clock, metrics: Metrics::default() }),
-        })
-    }
 
     /// Stops reading, lets running handlers finish within `deadline`, and lets go of the
     /// partitions in order. From its first moment on [`Node::ready`] fails.
-    pub async fn drain(&self, _deadline: std::time::Duration) {}
+    pub async fn drain(&self, deadline: Duration) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+        let unfinished = self.arbiters.drain(deadline).await;
+        if unfinished > 0 {
+            warn!(partitions = unfinished, "the deadline passed: handlers still run, their messages will be repeated");
+        } else {
+            info!("drained");
+        }
+    }
 }

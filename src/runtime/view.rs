@@ -71,19 +71,26 @@ pub enum Found {
     Here(View),
 }
 
-impl Found {
-    /// From what the store knows and the attempt that is running now, if any.
-    pub(crate) fn of(request: RequestId, lookup: Lookup, running: Option<u32>) -> Self {
-        let view = View {
+impl View {
+    /// A view that says no more than a status.
+    pub(crate) fn new(request: RequestId, status: State) -> Self {
+        Self {
             request,
-            status: State::Accepted,
+            status,
             attempts: 0,
             result: None,
             error: None,
             accepted_at: None,
             next_attempt_at: None,
             ended_at: None,
-        };
+        }
+    }
+}
+
+impl Found {
+    /// From what the store knows and the attempt that is running now, if any.
+    pub(crate) fn of(request: RequestId, lookup: Lookup, running: Option<u32>) -> Self {
+        let view = View::new(request, State::Accepted);
         Found::Here(match lookup {
             Lookup::Unknown => return Found::Unknown,
             Lookup::Expired => return Found::Expired,

@@ -1,1 +1,32 @@
-//! The test kit: a world with virtual time, seeded randomness and crashes at named points.
+//! The test kit: a [`World`] in which time stands still, randomness is seeded, and the process can
+//! die at any named boundary in the life of a message ([`Point`]) and start again.
+//!
+//! ```
+//! use greenroom::{prelude::*, testing::{Point, World}};
+//! # struct Counter;
+//! # impl Actor for Counter {
+//! #     const KIND: &'static str = "counter";
+//! #     type State = u64;
+//! #     type Command = u64;
+//! #     type Reply = u64;
+//! #     async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
+//! #         *total += add;
+//! #         Ok(*total)
+//! #     }
+//! # }
+//! World::new(|| vec![Feature::new(Counter)]).play(async |mut world| {
+//!     world.crash_at(Point::Handled);
+//!     world.tell(Counter::at("visits"), 1).await;
+//!     world.settle().await; // dies before the commit, starts again, handles it anew
+//!     assert_eq!(world.state::<Counter>("visits").await, Some(1));
+//!     world.no_loss().await;
+//!     world.no_duplicate();
+//! });
+//! ```
+
+mod random;
+mod recorder;
+mod world;
+
+pub use self::{random::Random, world::World};
+pub use crate::runtime::faults::Point;

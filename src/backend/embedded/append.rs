@@ -1,0 +1,152 @@
+//! Accepting messages: from clients (with idempotency and the byte budget) and out of commits.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, params};
+use tokio::sync::oneshot;
+
+use super::{
+    tail::Fresh,
+    writer::{Abort, Group, Op},
+};
+use crate::{
+    backend::{Append, Appended, Idempotency, NotAppended},
+    envelope::{Envelope, Position},
+};
+
+/// A message made ready by the sender's thread, so that the writer only writes.
+pub(super) struct Prepared {
+    envelope: Arc<Envelope>,
+    bytes: Vec<u8>,
+    partition: u16,
+    due: Option<i64>,
+}
+
+impl Prepared {
+    pub(super) fn new(envelope: Arc<Envelope>, due: Option<i64>, partitions: u16) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            bytes: serde_json::to_vec(&*envelope)?,
+            partition: envelope.to.partition(partitions),
+            // A time that has come is no reason to wait.
+            due: due.filter(|due| *due > envelope.accepted),
+            envelope,
+        })
+    }
+
+    /// Stores it in the mailbox, or among the deferred if its time is still to come.
+    pub(super) fn store(&self, group: &mut Group<'_>) -> Result<Position, Abort> {
+        let size = self.bytes.len();
+        let book = group.book(self.partition);
+        book.ledger.accepted += 1;
+        book.ledger.bytes += size as u64;
+        let position = Position::new(self.partition, book.ledger.accepted);
+        match self.due {
+            None => {
+                group
+                    .db
+                    .prepare_cached("INSERT INTO mailbox VALUES (?, 0, ?)")?
+                    .execute(params![position.packed(), self.bytes])?;
+                group.arrived(Fresh { position, envelope: self.envelope.clone(), size });
+            }
+            Some(due) => {
+                group.db.prepare_cached("INSERT INTO deferred VALUES (?, ?, ?, 0, 0, NULL, ?, ?, ?)")?.execute(
+                    params![
+                        position.packed(),
+                        self.partition,
+                        due,
+                        self.envelope.to.kind(),
+                        self.envelope.to.key(),
+                        self.bytes
+                    ],
+                )?;
+                group.deferred(self.partition);
+            }
+        }
+        Ok(position)
+    }
+}
+
+/// A batch of messages from outside.
+pub(super) struct AppendOp {
+    pub(super) batch: Vec<(Prepared, Option<Idempotency>)>,
+    pub(super) budget: u64,
+    pub(super) answers: Vec<Result<Appended, NotAppended>>,
+    pub(super) reply: oneshot::Sender<Vec<Result<Appended, NotAppended>>>,
+}
+
+impl Op for AppendOp {
+    fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Abort> {
+        self.answers.clear();
+        for (message, idempotency) in &self.batch {
+            self.answers.push(append(group, message, idempotency.as_ref(), self.budget)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), String>) {
+        let answers = match result {
+            Ok(()) => self.answers,
+            Err(why) => self.batch.iter().map(|_| Err(NotAppended::Unavailable(why.clone()))).collect(),
+        };
+        // Nobody waits any more: the message is accepted all the same.
+        let _ = self.reply.send(answers);
+    }
+
+    fn weight(&self) -> usize {
+        self.batch.len()
+    }
+}
+
+fn append(
+    group: &mut Group<'_>,
+    message: &Prepared,
+    idempotency: Option<&Idempotency>,
+    budget: u64,
+) -> Result<Result<Appended, NotAppended>, Abort> {
+    if let Some(asked) = idempotency
+        && let Some(answer) = seen(group, asked, message.envelope.accepted)?
+    {
+        return Ok(answer);
+    }
+    let bytes = group.book(message.partition).ledger.bytes;
+    if bytes + message.bytes.len() as u64 > budget {
+        return Ok(Err(NotAppended::Full { bytes, budget }));
+    }
+    let position = message.store(group)?;
+    if let Some(asked) = idempotency {
+        group.db.prepare_cached("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?)")?.execute(params![
+            asked.key,
+            asked.fingerprint as i64,
+            position.packed(),
+            asked.answer,
+            asked.expires
+        ])?;
+    }
+    Ok(Ok(Appended::New(position)))
+}
+
+fn seen(group: &mut Group<'_>, asked: &Idempotency, now: i64) -> Result<Option<Result<Appended, NotAppended>>, Abort> {
+    let row: Option<(i64, i64, String)> = group
+        .db
+        .prepare_cached("SELECT fingerprint, position, answer FROM idempotency WHERE key = ? AND expires > ?")?
+        .query_row(params![asked.key, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    Ok(row.map(|(fingerprint, position, answer)| {
+        if fingerprint as u64 == asked.fingerprint {
+            Ok(Appended::Seen(Position::from_packed(position), answer))
+        } else {
+            Err(NotAppended::Mismatch)
+        }
+    }))
+}
+
+/// Encodes a batch on the caller's thread. A message that cannot be encoded is refused alone.
+pub(super) fn prepare(
+    batch: Vec<Append>,
+    partitions: u16,
+) -> Result<Vec<(Prepared, Option<Idempotency>)>, serde_json::Error> {
+    batch
+        .into_iter()
+        .map(|append| Ok((Prepared::new(append.envelope.into(), append.due, partitions)?, append.idempotency)))
+        .collect()
+}

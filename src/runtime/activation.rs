@@ -1,0 +1,281 @@
+//! An actor in memory: an actix actor that queues what it is told and works on it, one group of
+//! commands at a time. It never decides what is true: that is what its commits do.
+//!
+//! Order (G2): `queue` is sorted by position and holds nothing that is after a parked message.
+//! While messages of the key are parked in the store (`behind`), whatever arrives is parked too,
+//! and the queue is refilled from the store, lowest position first.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{ActorContext, ActorFutureExt, AsyncContext, WrapFuture};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::{
+    kind::Typed,
+    room::{ACTIVATION_BYTES, Delivery, Room, Signal, Slot, SlotState},
+};
+use crate::{
+    actor::Actor,
+    address::Address,
+    backend::{Commit, Loaded, Refused, document},
+    envelope::Position,
+    error::Result,
+};
+
+/// Parked messages fetched at once.
+const REFILL: usize = 64;
+
+/// The actix actor: its mailbox and its context, around the core.
+pub(crate) struct Activation<A: Actor> {
+    core: Rc<Core<A>>,
+    working: bool,
+}
+
+/// What an activation is made of, shared with the future that works.
+pub(crate) struct Core<A: Actor> {
+    pub(crate) actor: Arc<A>,
+    pub(crate) fields: Arc<[String]>,
+    pub(crate) room: Rc<Room>,
+    pub(crate) address: Address,
+    pub(crate) slot: Rc<SlotState>,
+    pub(crate) queue: RefCell<VecDeque<Delivery>>,
+    pub(crate) behind: Cell<bool>,
+    /// How many of the next messages are handled one commit each, because a group of them failed.
+    pub(crate) single: Cell<usize>,
+    /// Parks on their way, and how many there ever were.
+    parking: Cell<usize>,
+    parks: Cell<u64>,
+    parked: Notify,
+    memory: RefCell<Option<Memory<A::State>>>,
+}
+
+/// The state as last committed, or being worked on.
+pub(crate) struct Memory<S> {
+    pub(crate) state: S,
+    pub(crate) rev: u64,
+    /// Digest of the saved document: an unchanged state is not written again.
+    pub(crate) saved: u64,
+}
+
+/// Brings an actor into memory on this thread.
+pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address, loaded: Loaded) -> Result<Slot> {
+    let slot = Rc::new(SlotState::default());
+    let saved = xxhash_rust::xxh3::xxh3_64(&loaded.doc);
+    let memory = Memory { state: document::decode(&loaded.doc)?, rev: loaded.rev, saved };
+    slot.bytes.set(ACTIVATION_BYTES + address.key().len() + loaded.doc.len());
+    let core = Rc::new(Core {
+        actor: kind.actor.clone(),
+        fields: kind.fields.clone(),
+        room: room.clone(),
+        address,
+        slot: slot.clone(),
+        queue: RefCell::default(),
+        behind: Cell::new(loaded.parked),
+        single: Cell::default(),
+        parking: Cell::default(),
+        parks: Cell::default(),
+        parked: Notify::new(),
+        memory: RefCell::new(Some(memory)),
+    });
+    let activation = Activation { core, working: false };
+    Ok(Slot { to: actix::Actor::start(activation).recipient(), state: slot })
+}
+
+impl<A: Actor> actix::Actor for Activation<A> {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The window bounds what is delivered; actix's own default of 16 would lose messages.
+        ctx.set_mailbox_capacity(usize::MAX >> 4);
+    }
+}
+
+impl<A: Actor> actix::Handler<Signal> for Activation<A> {
+    type Result = ();
+
+    fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
+        self.core.slot.used.set(true);
+        match signal {
+            Signal::Deliver(delivery) => self.core.arrive(*delivery),
+            Signal::Wake => self.core.finished(1),
+            Signal::Park => {
+                self.core.park_queue();
+                self.core.finished(1);
+            }
+            Signal::Leave => return ctx.stop(),
+        }
+        self.work(ctx);
+    }
+}
+
+impl<A: Actor> Activation<A> {
+    fn work(&mut self, ctx: &mut actix::Context<Self>) {
+        if self.working || self.core.room.stopping() {
+            return;
+        }
+        self.working = true;
+        self.core.slot.pending.set(self.core.slot.pending.get() + 1);
+        self.core.room.begin_work();
+        let work = self.core.clone().work().into_actor(self).map(|(), activation, ctx| {
+            activation.working = false;
+            activation.core.finished(1);
+            activation.core.room.end_work();
+            // What came between the end of the work and now found it still working.
+            if !activation.core.queue.borrow().is_empty() {
+                activation.work(ctx);
+            }
+        });
+        ctx.spawn(work);
+    }
+}
+
+impl<A: Actor> Core<A> {
+    /// Signals or messages are finished.
+    pub(crate) fn finished(&self, count: usize) {
+        self.slot.pending.set(self.slot.pending.get().saturating_sub(count));
+    }
+
+    /// Takes a message in, at its place in the order.
+    fn arrive(self: &Rc<Self>, delivery: Delivery) {
+        if !self.behind.get() {
+            self.enqueue(delivery);
+        } else if delivery.stored.parked {
+            // It is parked already and will be fetched in its order; this only says it is due.
+            self.room.release(delivery.stored.size);
+            self.finished(1);
+        } else {
+            self.park(vec![delivery]);
+        }
+    }
+
+    fn enqueue(&self, delivery: Delivery) {
+        let mut queue = self.queue.borrow_mut();
+        let position = delivery.stored.position;
+        match queue.back() {
+            // A timer that fell due was accepted before what waits.
+            Some(last) if last.stored.position > position => {
+                let at = queue.partition_point(|queued| queued.stored.position < position);
+                queue.insert(at, delivery);
+            }
+            _ => queue.push_back(delivery),
+        }
+    }
+
+    /// Puts messages back at the front of the queue, in order.
+    pub(crate) fn put_back(&self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            self.enqueue(delivery);
+        }
+    }
+
+    /// Puts what waits in memory back into the store.
+    fn park_queue(self: &Rc<Self>) {
+        let waiting: Vec<Delivery> = self.queue.borrow_mut().drain(..).collect();
+        if !waiting.is_empty() {
+            self.behind.set(true);
+            self.park(waiting);
+        }
+    }
+
+    fn park(self: &Rc<Self>, deliveries: Vec<Delivery>) {
+        self.parking.set(self.parking.get() + 1);
+        self.parks.set(self.parks.get() + 1);
+        let core = self.clone();
+        self.room.begin_work();
+        actix::spawn(async move {
+            core.park_now(deliveries).await;
+            core.parking.set(core.parking.get() - 1);
+            core.parked.notify_one();
+            core.room.end_work();
+        });
+    }
+
+    async fn park_now(&self, mut deliveries: Vec<Delivery>) {
+        while !deliveries.is_empty() {
+            let mut commit = Commit::of(self.address.clone(), self.room.shared.clock.now());
+            commit.parked = deliveries.iter().map(|d| (d.stored.position, d.stored.home)).collect();
+            let gone = match self.room.committer.commit(commit).await {
+                Ok(()) => None,
+                Err(Refused::Gone(position)) => Some(position),
+                Err(_) => return self.room.stop(),
+            };
+            deliveries.retain(|delivery| {
+                let left = gone.is_none_or(|gone| gone == delivery.stored.position);
+                if left {
+                    self.room.let_go(delivery.stored.position, delivery.stored.size);
+                    self.finished(1);
+                }
+                !left
+            });
+        }
+    }
+
+    /// Works until nothing is left to do now.
+    async fn work(self: Rc<Self>) {
+        // Only one work runs at a time, so the memory is always there.
+        let Some(mut memory) = self.memory.borrow_mut().take() else { return };
+        while !self.room.stopping() {
+            let more = if !self.queue.borrow().is_empty() {
+                self.turn(&mut memory).await
+            } else {
+                self.behind.get() && self.refill().await
+            };
+            if !more {
+                break;
+            }
+        }
+        *self.memory.borrow_mut() = Some(memory);
+    }
+
+    /// Fetches parked messages that may run now; whether it is worth going on.
+    async fn refill(&self) -> bool {
+        while self.parking.get() > 0 {
+            self.parked.notified().await;
+        }
+        let parks = self.parks.get();
+        let shared = &self.room.shared;
+        let found = match shared.backend.parked(&self.address, Position::new(0, 0), REFILL).await {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(address = %self.address, %error, "parked messages could not be read, trying again");
+                shared.clock.sleep(Duration::from_millis(200)).await;
+                return true;
+            }
+        };
+        if found.is_empty() {
+            let settled = parks == self.parks.get();
+            self.behind.set(!settled);
+            return !settled;
+        }
+        let now = shared.clock.now();
+        let mut taken = false;
+        // Everything after a retry that is not due waits with it.
+        for stored in found.into_iter().take_while(|stored| stored.due <= now) {
+            self.room.hold(&stored);
+            self.slot.pending.set(self.slot.pending.get() + 1);
+            let suspect = self.room.suspect(&stored);
+            self.enqueue(Delivery { stored, counted: false, suspect });
+            taken = true;
+        }
+        taken
+    }
+
+    /// The next message to handle, without those that were cancelled meanwhile.
+    pub(crate) fn next(&self) -> Option<Delivery> {
+        loop {
+            let next = self.queue.borrow_mut().pop_front()?;
+            if !self.room.was_cancelled(next.stored.position) {
+                return Some(next);
+            }
+            self.room.let_go(next.stored.position, next.stored.size);
+            self.finished(1);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The partition's committer: while one group of commits is on its way to the store, the next one
+//! gathers. Commits of one key never overtake each other, because an activation has at most one
+//! on its way at a time.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot};
+use tracing::{error, warn};
+
+use super::shared::Shared;
+use crate::backend::{Commit, Lease, Refused};
+
+/// Most commits in one group.
+const GROUP: usize = 1024;
+
+/// Gathers commits.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    lease: Lease,
+    queue: RefCell<Vec<(Commit, oneshot::Sender<Result<(), Refused>>)>>,
+    wake: Rc<Notify>,
+    down: Cell<bool>,
+}
+
+impl Committer {
+    pub(crate) fn new(shared: Arc<Shared>, lease: Lease) -> Self {
+        Self { shared, lease, queue: RefCell::default(), wake: Rc::default(), down: Cell::default() }
+    }
+
+    /// Queues a commit; the answer comes when it is durable or refused. While the store cannot
+    /// write, it waits.
+    pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Result<(), Refused>> + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.borrow_mut().push((commit, reply));
+        self.wake.notify_one();
+        async move { answer.await.unwrap_or(Err(Refused::Stale)) }
+    }
+
+    /// Whether the store refuses to write at the moment.
+    pub(crate) fn down(&self) -> bool {
+        self.down.get()
+    }
+
+    /// Sends groups for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            let group: Vec<_> = {
+                let mut queue = self.queue.borrow_mut();
+                let most = queue.len().min(GROUP);
+                queue.drain(..most).collect()
+            };
+            if group.is_empty() {
+                self.wake.notified().await;
+                continue;
+            }
+            self.send(group).await;
+        }
+    }
+
+    async fn send(&self, group: Vec<(Commit, oneshot::Sender<Result<(), Refused>>)>) {
+        let (mut commits, mut replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let mut wait = Duration::from_millis(50);
+        loop {
+            let batch = Arc::new(commits);
+            let begun = std::time::Instant::now();
+            let answers = self.shared.backend.commit(self.lease, batch.clone()).await;
+            self.shared.metrics.commit(batch.len(), begun.elapsed().as_secs_f64());
+            let mut again = Vec::new();
+            let mut unwritten = None;
+            for ((answer, reply), commit) in answers.into_iter().zip(replies).zip(batch.iter()) {
+                if let Err(Refused::Unavailable(why)) = answer {
+                    unwritten = Some(why);
+                    again.push((commit.clone(), reply));
+                    continue;
+                }
+                if answer == Err(Refused::Stale) {
+                    error!(partition = self.lease.partition, address = %commit.address, "commit refused: this owner is stale");
+                }
+                // Whoever waited is gone; what is committed stays.
+                let _ = reply.send(answer);
+            }
+            let Some(why) = unwritten else {
+                self.down.set(false);
+                return;
+            };
+            if !self.down.replace(true) {
+                warn!(partition = self.lease.partition, why, "the store cannot write; commits wait until it can");
+            }
+            self.shared.clock.sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(2));
+            (commits, replies) = again.into_iter().unzip();
+        }
+    }
+}

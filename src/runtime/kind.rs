@@ -1,0 +1,66 @@
+//! Actor types behind one interface, so that partitions can hold actors of every kind.
+
+use std::{rc::Rc, sync::Arc};
+
+use super::{
+    activation,
+    room::{Room, Slot},
+};
+use crate::{
+    actor::Actor,
+    address::Address,
+    backend::Loaded,
+    error::{Error, Result},
+    query::{Index, declared_fields},
+};
+
+/// A registered kind.
+pub(crate) trait Kind: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Its declared indexes.
+    fn indexes(&self) -> Vec<Index>;
+    /// Whether `command` is one of its commands.
+    fn check(&self, command: &str) -> Result<()>;
+    /// Brings one of its actors into memory, on this thread.
+    fn activate(&self, room: &Rc<Room>, address: Address, loaded: Loaded) -> Result<Slot>;
+}
+
+/// A kind of a concrete type.
+pub(crate) struct Typed<A: Actor> {
+    pub(crate) actor: Arc<A>,
+    pub(crate) fields: Arc<[String]>,
+}
+
+impl<A: Actor> Typed<A> {
+    pub(crate) fn new(actor: A) -> Self {
+        Self { actor: Arc::new(actor), fields: declared_fields(&A::indexes()).into() }
+    }
+}
+
+impl<A: Actor> Kind for Typed<A> {
+    fn name(&self) -> &'static str {
+        A::KIND
+    }
+
+    fn indexes(&self) -> Vec<Index> {
+        A::indexes()
+    }
+
+    fn check(&self, command: &str) -> Result<()> {
+        let mut json = serde_json::Deserializer::from_str(command);
+        let parsed: Result<A::Command, _> = serde_path_to_error::deserialize(&mut json);
+        match parsed {
+            Ok(_) => json.end().map_err(|e| Error::from(e).into_terminal().code("bad_command")),
+            Err(error) => {
+                let path = error.path().to_string();
+                let place = if path == "." { String::new() } else { format!(" at {path}") };
+                Err(Error::terminal(format!("no command of {}{place}: {}", A::KIND, error.inner())).code("bad_command"))
+            }
+        }
+    }
+
+    fn activate(&self, room: &Rc<Room>, address: Address, loaded: Loaded) -> Result<Slot> {
+        activation::start(self, room, address, loaded)
+    }
+}

@@ -1,0 +1,282 @@
+//! One partition's place on its thread: the activations it holds, how much of its mailbox is in
+//! memory, and what is running. Single-threaded, so plain cells suffice.
+//!
+//! Invariant: an activation leaves `slots` only when nothing is delivered to it that it has not
+//! finished (`pending` is 0), so no message can meet an actor that has left.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
+
+use actix::Recipient;
+use tokio::sync::Notify;
+use tracing::error;
+
+use super::{commit::Committer, shared::Shared};
+use crate::{
+    address::Address,
+    backend::{Commit, Done, Lease, Outcome, Stored},
+    envelope::Position,
+    error::Failure,
+};
+
+/// A message handed to an activation.
+pub(crate) struct Delivery {
+    pub(crate) stored: Stored,
+    /// Whether this attempt has been counted durably already.
+    pub(crate) counted: bool,
+    /// Whether an earlier attempt may have ended without a word (a crash).
+    pub(crate) suspect: bool,
+}
+
+/// What a partition says to an activation.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) enum Signal {
+    /// Handle this when its turn comes.
+    Deliver(Box<Delivery>),
+    /// A parked message of yours may be due.
+    Wake,
+    /// Memory is short: put what you have not begun back into the store.
+    Park,
+    /// Leave memory.
+    Leave,
+}
+
+/// An activation as its partition sees it.
+pub(crate) struct Slot {
+    pub(crate) to: Recipient<Signal>,
+    pub(crate) state: Rc<SlotState>,
+}
+
+/// Shared by an activation and its partition.
+#[derive(Default)]
+pub(crate) struct SlotState {
+    /// Signals and messages not finished.
+    pub(crate) pending: Cell<usize>,
+    /// Bytes its state occupies, roughly.
+    pub(crate) bytes: Cell<usize>,
+    /// Touched since the last look at it.
+    pub(crate) used: Cell<bool>,
+    /// When what is running began; 0 when nothing is.
+    pub(crate) since: Cell<i64>,
+}
+
+/// What an activation occupies besides its state: measured, see docs/PERFORMANCE.md.
+pub(crate) const ACTIVATION_BYTES: usize = 2048;
+
+/// A partition on its thread.
+pub(crate) struct Room {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lease: Lease,
+    pub(crate) committer: Committer,
+    pub(crate) slots: RefCell<HashMap<Address, Slot>>,
+    /// Activations in the order they were last found unused; the front one leaves first.
+    ring: RefCell<VecDeque<Address>>,
+    activation_bytes: Cell<usize>,
+    messages: Cell<usize>,
+    bytes: Cell<usize>,
+    pub(crate) freed: Notify,
+    /// Attempts that run now.
+    pub(crate) running: RefCell<HashMap<Position, u32>>,
+    /// Deferred messages handed to their activations.
+    pub(crate) handed: RefCell<HashSet<Position>>,
+    /// Messages cancelled while they were in memory.
+    cancelled: RefCell<HashSet<Position>>,
+    pub(crate) distributing: tokio::sync::Mutex<()>,
+    /// Messages up to here may have been running when the last owner died.
+    suspects: Position,
+    opened: i64,
+    stopping: Cell<bool>,
+    busy: Cell<usize>,
+    pub(crate) quiet: Notify,
+}
+
+impl Room {
+    pub(crate) fn new(shared: Arc<Shared>, lease: Lease, suspects: Position) -> Rc<Self> {
+        let opened = shared.clock.now();
+        Rc::new(Self {
+            committer: Committer::new(shared.clone(), lease),
+            shared,
+            lease,
+            slots: RefCell::default(),
+            ring: RefCell::default(),
+            activation_bytes: Cell::default(),
+            messages: Cell::default(),
+            bytes: Cell::default(),
+            freed: Notify::new(),
+            running: RefCell::default(),
+            handed: RefCell::default(),
+            cancelled: RefCell::default(),
+            distributing: tokio::sync::Mutex::default(),
+            suspects,
+            opened,
+            stopping: Cell::default(),
+            busy: Cell::default(),
+            quiet: Notify::new(),
+        })
+    }
+
+    /// How many more messages fit in memory.
+    pub(crate) fn space(&self) -> usize {
+        if self.bytes.get() >= self.shared.settings.window_bytes {
+            return 0;
+        }
+        self.shared.settings.window_messages.saturating_sub(self.messages.get())
+    }
+
+    /// Messages have come into memory.
+    pub(crate) fn hold(&self, stored: &Stored) {
+        self.messages.set(self.messages.get() + 1);
+        self.bytes.set(self.bytes.get() + stored.size);
+    }
+
+    /// A message has left memory; it is still handed out.
+    pub(crate) fn release(&self, size: usize) {
+        self.messages.set(self.messages.get().saturating_sub(1));
+        self.bytes.set(self.bytes.get().saturating_sub(size));
+        self.freed.notify_one();
+    }
+
+    /// A message has left memory.
+    pub(crate) fn let_go(&self, position: Position, size: usize) {
+        self.handed.borrow_mut().remove(&position);
+        self.release(size);
+    }
+
+    /// Whether a message may have been running when the last owner died.
+    pub(crate) fn suspect(&self, stored: &Stored) -> bool {
+        stored.position <= self.suspects && stored.due <= self.opened
+    }
+
+    /// Messages in memory.
+    pub(crate) fn held(&self) -> usize {
+        self.messages.get()
+    }
+
+    /// Adds an activation, and lets the least used leave if memory is short.
+    pub(crate) fn admit(&self, address: Address, slot: Slot) {
+        self.resize(&slot.state, slot.state.bytes.get(), 0);
+        self.ring.borrow_mut().push_back(address.clone());
+        self.slots.borrow_mut().insert(address, slot);
+        self.shared.metrics.activations(1);
+        let budget = self.shared.settings.activation_bytes / usize::from(self.shared.backend.partitions());
+        if self.activation_bytes.get() > budget {
+            self.passivate(|room| room.activation_bytes.get() > budget);
+        }
+    }
+
+    /// An activation has grown or shrunk.
+    pub(crate) fn resize(&self, state: &SlotState, bytes: usize, before: usize) {
+        state.bytes.set(bytes);
+        let sum = (self.activation_bytes.get() + bytes).saturating_sub(before);
+        self.activation_bytes.set(sum);
+        self.shared.metrics.activation_bytes(bytes as i64 - before as i64);
+    }
+
+    /// Lets activations leave while `needed`: those that were not used since they were last looked
+    /// at (second chance), and never one with anything to do.
+    pub(crate) fn passivate(&self, needed: impl Fn(&Self) -> bool) {
+        let looks = self.ring.borrow().len() * 2;
+        for _ in 0..looks {
+            if !needed(self) {
+                break;
+            }
+            self.look_at_next();
+        }
+    }
+
+    /// Looks at each activation once: those unused since the last time leave.
+    pub(crate) fn passivate_idle(&self) {
+        for _ in 0..self.ring.borrow().len() {
+            self.look_at_next();
+        }
+    }
+
+    fn look_at_next(&self) {
+        let Some(address) = self.ring.borrow_mut().pop_front() else { return };
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get(&address) else { return };
+        if slot.state.used.replace(false) || slot.state.pending.get() > 0 {
+            drop(slots);
+            self.ring.borrow_mut().push_back(address);
+            return;
+        }
+        if let Some(slot) = slots.remove(&address) {
+            drop(slots);
+            slot.to.do_send(Signal::Leave);
+            self.resize(&slot.state, 0, slot.state.bytes.get());
+            self.shared.metrics.activations(-1);
+            self.shared.metrics.passivated(address.kind());
+        }
+    }
+
+    /// An activation is gone by its own decision (its partition was lost).
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.get() || self.shared.draining() || self.shared.faults.crashed()
+    }
+
+    /// Nothing new begins here any more.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.quiet.notify_one();
+    }
+
+    /// An activation has begun to work; it says so again when it has ended.
+    pub(crate) fn begin_work(&self) {
+        self.busy.set(self.busy.get() + 1);
+    }
+
+    /// An activation has stopped working.
+    pub(crate) fn end_work(&self) {
+        self.busy.set(self.busy.get().saturating_sub(1));
+        if self.busy.get() == 0 {
+            self.quiet.notify_one();
+        }
+    }
+
+    /// Whether anything is being handled or committed.
+    pub(crate) fn busy(&self) -> bool {
+        self.busy.get() > 0
+    }
+
+    /// Remembers a cancelled message that may be in memory. Only saves work: a commit of a
+    /// cancelled message is refused anyway, so forgetting is safe.
+    pub(crate) fn remember_cancelled(&self, position: Position) {
+        let mut cancelled = self.cancelled.borrow_mut();
+        if cancelled.len() > 4096 {
+            cancelled.clear();
+        }
+        cancelled.insert(position);
+    }
+
+    /// Whether a message was cancelled; asked once.
+    pub(crate) fn was_cancelled(&self, position: Position) -> bool {
+        !self.cancelled.borrow().is_empty() && self.cancelled.borrow_mut().remove(&position)
+    }
+
+    /// Ends a message that no actor can handle, in the dead letters (G12).
+    pub(crate) async fn bury(&self, stored: &Stored, address: Address, failure: Failure) {
+        error!(message = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
+        let mut failures = stored.failures.clone();
+        failures.push(failure);
+        let mut commit = Commit::of(address.clone(), self.shared.clock.now());
+        commit.done.push(Done {
+            position: stored.position,
+            home: stored.home,
+            outcome: Outcome::Dead(failures),
+            size: stored.size,
+            attempts: stored.attempts,
+            keep: false,
+        });
+        self.shared.metrics.dead_lettered(address.kind());
+        if let Err(refused) = self.committer.commit(commit).await {
+            error!(message = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
+        }
+        self.let_go(stored.position, stored.size);
+        self.shared.waiting.changed(stored.position);
+    }
+}

@@ -1,0 +1,541 @@
+//! One turn of an activation: handle several commands one after the other on the state in memory,
+//! and commit them as one. A command that has to wait for something does not make those before it
+//! wait: they commit while it runs.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use futures_util::poll;
+use tracing::{Instrument, debug, debug_span, error, warn};
+
+use super::{
+    activation::{Core, Memory},
+    faults::Point,
+    handle::{Handled, UNDECODABLE, guarded, handle},
+    room::Delivery,
+    view::{Found, State},
+};
+use crate::{
+    actor::Actor,
+    backend::{Commit, Deferral, Done, Lookup, Outcome, Refused, Request, StateWrite, Status, document},
+    context::About,
+    envelope::{Envelope, Position},
+    error::{Error, Failure, Result},
+};
+
+/// Most commands in one commit, and the longest they are gathered.
+const COMMANDS: usize = 256;
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Commands handled and not committed.
+struct Group<S> {
+    commit: Commit,
+    taken: Vec<Taken>,
+    /// The state before the first of them.
+    base: Option<S>,
+    /// Whether some command succeeded, so that the state may have changed.
+    changed: bool,
+    /// Whether the key waits for a retry.
+    blocked: bool,
+}
+
+/// A message whose fate is in the group.
+struct Taken {
+    delivery: Delivery,
+    fate: Fate,
+    seconds: f64,
+}
+
+enum Fate {
+    /// Ended; the view for whoever waits on this node.
+    Ended {
+        label: &'static str,
+        told: Option<Box<Request>>,
+    },
+    Dead(Failure),
+    Deferred,
+    Parked,
+}
+
+/// A group on its way to the store.
+struct Sending<S> {
+    taken: Vec<Taken>,
+    base: Option<S>,
+    answer: std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>>>>,
+    /// The digest and size of the state, if it is written.
+    wrote: Option<(u64, usize)>,
+}
+
+/// What became of a group.
+enum Concluded<S> {
+    /// It is committed; the digest and size of the state, if it was written.
+    Done { wrote: Option<(u64, usize)> },
+    /// Nothing of it is; its messages are queued again, the state goes back to this.
+    Undone(Option<S>),
+}
+
+impl<A: Actor> Core<A> {
+    /// Handles what waits, until a commit is due; whether to go on.
+    pub(crate) async fn turn(self: &Rc<Self>, memory: &mut Memory<A::State>) -> bool {
+        let mut group = self.group();
+        let begun = Instant::now();
+        while let Some(mut delivery) = self.next() {
+            if !delivery.counted && (delivery.suspect || delivery.stored.attempts > 0) {
+                if !group.taken.is_empty() {
+                    self.put_back(vec![delivery]);
+                    break;
+                }
+                return self.careful(memory, delivery).await;
+            }
+            if !delivery.counted {
+                delivery.stored.attempts += 1;
+            }
+            if !self.one(memory, &mut group, delivery).await {
+                return false;
+            }
+            let single = self.single.get() > 0;
+            if single {
+                self.single.set(self.single.get() - 1);
+            }
+            if group.blocked || single || group.taken.len() >= COMMANDS || begun.elapsed() > GATHER {
+                break;
+            }
+        }
+        self.settle(memory, group).await
+    }
+
+    /// Handles a message whose attempts must be counted before they run: a retry, or one that was
+    /// in memory when the process died (G6).
+    async fn careful(self: &Rc<Self>, memory: &mut Memory<A::State>, mut delivery: Delivery) -> bool {
+        let shared = self.room.shared.clone();
+        let stored = &delivery.stored;
+        let crashes = stored.attempts.saturating_sub(stored.failures.len() as u32);
+        let mut group = self.group();
+        if crashes >= shared.settings.crash_limit {
+            let error = Error::new(format!("the process died {crashes} times while handling this")).code("crash");
+            self.bury(&mut group, delivery, error.failure(crashes, shared.clock.now()), 0.0);
+            return self.settle(memory, group).await;
+        }
+        // One that died before runs alone on the node, so that only the guilty one is counted again.
+        let _alone = if crashes > 0 { Some(shared.alone.lock().await) } else { None };
+        let (position, home) = (stored.position, stored.home);
+        let attempts = loop {
+            if self.room.stopping() {
+                self.put_back(vec![delivery]);
+                return false;
+            }
+            match shared.backend.begin(self.room.lease, vec![(position, home)]).await {
+                Ok(counts) => break counts.first().copied().unwrap_or(0),
+                Err(error) if error.is_terminal() => {
+                    self.room.stop();
+                    return false;
+                }
+                Err(error) => {
+                    warn!(message = %position, %error, "an attempt could not be counted, trying again");
+                    shared.clock.sleep(Duration::from_millis(200)).await;
+                }
+            }
+        };
+        if attempts == 0 {
+            // It was cancelled.
+            self.room.let_go(position, delivery.stored.size);
+            self.finished(1);
+            return true;
+        }
+        shared.faults.at(Point::Counted).await;
+        delivery.stored.attempts = attempts;
+        delivery.counted = true;
+        self.one(memory, &mut group, delivery).await && self.settle(memory, group).await
+    }
+
+    /// Handles one message and adds its fate to the group; `false` when everything was given up.
+    async fn one(
+        self: &Rc<Self>,
+        memory: &mut Memory<A::State>,
+        group: &mut Group<A::State>,
+        delivery: Delivery,
+    ) -> bool {
+        let shared = self.room.shared.clone();
+        let stored = &delivery.stored;
+        let (position, attempt) = (stored.position, stored.attempts);
+        let Ok(envelope) = stored.envelope.clone() else {
+            // The partition buries these; none reaches an activation.
+            return true;
+        };
+        let now = shared.clock.now();
+        let before = match guarded(|| Ok(memory.state.clone())) {
+            Ok(before) => before,
+            Err(error) => return self.fail(memory, group, delivery, None, error, 0.0),
+        };
+        self.room.running.borrow_mut().insert(position, attempt);
+        shared.waiting.changed(position);
+        self.slot.since.set(now);
+        let begun = Instant::now();
+        let about = About {
+            address: self.address.clone(),
+            position,
+            attempt,
+            accepted: envelope.accepted,
+            now,
+            trace: envelope.trace,
+        };
+        let trace = envelope.trace.map(|t| t.id());
+        let span = debug_span!("handle", address = %self.address, message = %position, attempt, trace);
+        let limit = self.actor.time_limit();
+        if shared.faults.replays() {
+            // What a crash just before the commit would do; only tests ask for it.
+            let mut state = before.clone();
+            let rehearsal = handle(&*self.actor, &mut state, &envelope, about.clone());
+            let _ = shared.clock.limit(limit, rehearsal).await;
+        }
+        let (result, concluded) = {
+            let mut run = std::pin::pin!(handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span));
+            match poll!(&mut run) {
+                std::task::Poll::Ready(result) => (result, None),
+                std::task::Poll::Pending => {
+                    let run = async { shared.clock.limit(limit, run).await.unwrap_or_else(|| Err(timeout(limit))) };
+                    let finished = std::mem::replace(group, self.group());
+                    if finished.taken.is_empty() {
+                        (run.await, None)
+                    } else {
+                        // Those before it commit while it runs.
+                        match self.send(memory.rev, memory.saved, &before, finished) {
+                            Ok(sending) => {
+                                let conclude = async { self.conclude(sending.await).await };
+                                let (result, concluded) = tokio::join!(run, conclude);
+                                (result, Some(concluded))
+                            }
+                            Err((finished, _)) => {
+                                *group = finished;
+                                (run.await, None)
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        self.slot.since.set(0);
+        if let Some(concluded) = concluded
+            && !self.adopt(memory, concluded)
+        {
+            self.again(vec![Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }]);
+            return !self.room.stopping();
+        }
+        shared.faults.at(Point::Handled).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        match result {
+            Ok(handled) => {
+                group.base.get_or_insert(before);
+                self.complete(group, delivery, &envelope, handled, seconds);
+                true
+            }
+            Err(error) => self.fail(memory, group, delivery, Some(before), error, seconds),
+        }
+    }
+
+    fn group(&self) -> Group<A::State> {
+        let commit = Commit::of(self.address.clone(), self.room.shared.clock.now());
+        Group { commit, taken: Vec::new(), base: None, changed: false, blocked: false }
+    }
+
+    fn forget_running(&self, position: Position) {
+        self.room.running.borrow_mut().remove(&position);
+    }
+
+    fn complete(
+        &self,
+        group: &mut Group<A::State>,
+        delivery: Delivery,
+        envelope: &Envelope,
+        handled: Handled,
+        seconds: f64,
+    ) {
+        let stored = &delivery.stored;
+        let awaited = self.awaited(envelope);
+        let told = awaited.then(|| {
+            Box::new(Request {
+                status: Status::Completed,
+                reply: Some(handled.reply.clone()),
+                error: None,
+                attempts: stored.attempts,
+                ended: group.commit.at,
+            })
+        });
+        group.commit.done.push(Done {
+            position: stored.position,
+            home: stored.home,
+            outcome: Outcome::Completed(handled.reply),
+            size: stored.size,
+            attempts: stored.attempts,
+            keep: envelope.request,
+        });
+        group.commit.outbox.extend(handled.sent);
+        group.changed = true;
+        group.taken.push(Taken { delivery, fate: Fate::Ended { label: "completed", told }, seconds });
+    }
+
+    fn awaited(&self, envelope: &Envelope) -> bool {
+        envelope.reply.is_some_and(|reply| self.room.shared.waiting.expects(reply.token))
+    }
+
+    /// A handler failed: nothing of it remains but the record.
+    fn fail(
+        &self,
+        memory: &mut Memory<A::State>,
+        group: &mut Group<A::State>,
+        delivery: Delivery,
+        before: Option<A::State>,
+        error: Error,
+        seconds: f64,
+    ) -> bool {
+        let shared = &self.room.shared;
+        let now = shared.clock.now();
+        if let Some(before) = before {
+            memory.state = before;
+        }
+        let stored = &delivery.stored;
+        let failure = error.failure(stored.attempts, now);
+        let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
+        if failure.code == UNDECODABLE {
+            self.bury(group, delivery, failure, seconds);
+            return true;
+        }
+        if error.is_terminal() {
+            debug!(address = %self.address, message = %stored.position, trace, %error, "failed");
+            let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
+            let told = awaited.then(|| {
+                Box::new(Request {
+                    status: Status::Failed,
+                    reply: None,
+                    error: Some(failure.clone()),
+                    attempts: stored.attempts,
+                    ended: now,
+                })
+            });
+            group.commit.done.push(Done {
+                position: stored.position,
+                home: stored.home,
+                outcome: Outcome::Failed(failure),
+                size: stored.size,
+                attempts: stored.attempts,
+                keep: true,
+            });
+            group.taken.push(Taken { delivery, fate: Fate::Ended { label: "failed", told }, seconds });
+            return true;
+        }
+        let retry = self.actor.retry();
+        let failures = stored.failures.len() as u32 + 1;
+        if failures >= retry.limit() {
+            self.bury(group, delivery, failure, seconds);
+            return true;
+        }
+        let jitter = shared.jitter(stored.position, failures);
+        let wait = retry.wait(failures, jitter).max(error.wait().unwrap_or_default());
+        warn!(address = %self.address, message = %stored.position, attempt = stored.attempts, trace, %error, wait_ms = wait.as_millis() as u64, "will be tried again");
+        shared.metrics.retried(A::KIND);
+        group.commit.deferred.push(Deferral {
+            position: stored.position,
+            home: stored.home,
+            due: now.saturating_add(wait.as_millis().min(i64::MAX as u128) as i64).max(now + 1),
+            attempts: stored.attempts,
+            failures: stored.failures.iter().cloned().chain([failure]).collect(),
+        });
+        group.taken.push(Taken { delivery, fate: Fate::Deferred, seconds });
+        // The key waits: what is queued behind goes back to the store with the same commit.
+        group.blocked = true;
+        self.behind.set(true);
+        for waiting in self.queue.borrow_mut().drain(..) {
+            group.commit.parked.push((waiting.stored.position, waiting.stored.home));
+            group.taken.push(Taken { delivery: waiting, fate: Fate::Parked, seconds: 0.0 });
+        }
+        true
+    }
+
+    /// Gives a message up.
+    fn bury(&self, group: &mut Group<A::State>, delivery: Delivery, failure: Failure, seconds: f64) {
+        let stored = &delivery.stored;
+        let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
+        error!(address = %self.address, message = %stored.position, attempts = stored.attempts, trace, code = failure.code, "dead letter: {}", failure.message);
+        group.commit.done.push(Done {
+            position: stored.position,
+            home: stored.home,
+            outcome: Outcome::Dead(stored.failures.iter().cloned().chain([failure.clone()]).collect()),
+            size: stored.size,
+            attempts: stored.attempts,
+            keep: false,
+        });
+        self.room.shared.metrics.dead_lettered(A::KIND);
+        group.taken.push(Taken { delivery, fate: Fate::Dead(failure), seconds });
+    }
+
+    /// Commits the group; whether to go on.
+    async fn settle(self: &Rc<Self>, memory: &mut Memory<A::State>, mut group: Group<A::State>) -> bool {
+        while !group.taken.is_empty() {
+            let blocked = group.blocked;
+            match self.send(memory.rev, memory.saved, &memory.state, group) {
+                Ok(sending) => {
+                    let concluded = self.conclude(sending.await).await;
+                    self.adopt(memory, concluded);
+                    return !blocked && !self.room.stopping();
+                }
+                Err((refused, error)) => group = self.unsavable(memory, refused, error),
+            }
+        }
+        true
+    }
+
+    /// The state cannot be saved: of several commands, find the one that makes it so by handling
+    /// them one by one; of one, fail it.
+    fn unsavable(&self, memory: &mut Memory<A::State>, mut refused: Group<A::State>, error: Error) -> Group<A::State> {
+        if let Some(base) = refused.base.take() {
+            memory.state = base;
+        }
+        let mut group = self.group();
+        if refused.taken.len() > 1 {
+            self.single.set(refused.taken.len());
+            self.again(refused.taken);
+        } else if let Some(only) = refused.taken.pop() {
+            self.fail(memory, &mut group, only.delivery, None, error, only.seconds);
+        }
+        group
+    }
+
+    /// Puts messages back to be handled anew, as if they had not been.
+    fn again(&self, taken: Vec<Taken>) {
+        let back = taken.into_iter().map(|taken| {
+            let mut delivery = taken.delivery;
+            self.room.running.borrow_mut().remove(&delivery.stored.position);
+            if !delivery.counted && !matches!(taken.fate, Fate::Parked) {
+                delivery.stored.attempts -= 1;
+            }
+            delivery
+        });
+        self.put_back(back.collect());
+    }
+
+    /// Hands a group to the committer.
+    #[allow(clippy::type_complexity)]
+    fn send(
+        &self,
+        rev: u64,
+        saved: u64,
+        state: &A::State,
+        mut group: Group<A::State>,
+    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, (Group<A::State>, Error)> {
+        let mut wrote = None;
+        if group.changed && size_of::<A::State>() > 0 {
+            let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
+                Ok(doc) => doc,
+                Err(error) => return Err((group, error)),
+            };
+            let digest = xxhash_rust::xxh3::xxh3_64(&doc);
+            if digest != saved {
+                wrote = Some((digest, doc.len()));
+                let fields = document::values(&doc, &self.fields);
+                group.commit.state = Some(StateWrite { from: rev, doc, fields });
+            }
+        }
+        let answer = Box::pin(self.room.committer.commit(group.commit));
+        let sending = Sending { taken: group.taken, base: group.base, answer, wrote };
+        Ok(async move {
+            let mut sending = sending;
+            let answer = sending.answer.as_mut().await;
+            (sending, answer)
+        })
+    }
+
+    /// Does what follows from what the store said of a group.
+    async fn conclude(&self, (mut sending, answer): (Sending<A::State>, Result<(), Refused>)) -> Concluded<A::State> {
+        let shared = &self.room.shared;
+        match answer {
+            Ok(()) => {}
+            Err(Refused::Gone(gone)) => {
+                // One was cancelled just before: the others are handled anew from the state before.
+                let (ended, rest): (Vec<_>, _) =
+                    sending.taken.into_iter().partition(|taken| taken.delivery.stored.position == gone);
+                for taken in ended {
+                    self.forget_running(gone);
+                    self.room.let_go(gone, taken.delivery.stored.size);
+                    self.finished(1);
+                }
+                self.again(rest);
+                return Concluded::Undone(sending.base.take());
+            }
+            Err(_) => {
+                self.room.stop();
+                return Concluded::Undone(None);
+            }
+        }
+        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred));
+        shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
+        for taken in sending.taken {
+            self.tell(taken);
+        }
+        if deferred {
+            // It is no longer handed out: the reader may have looked before it was.
+            shared.backend.signals(self.room.lease.partition).deferred.notify_one();
+        }
+        shared.faults.at(Point::Delivered).await;
+        Concluded::Done { wrote: sending.wrote }
+    }
+
+    /// Takes over what was concluded; `false` when the state went back to an earlier one.
+    fn adopt(&self, memory: &mut Memory<A::State>, concluded: Concluded<A::State>) -> bool {
+        match concluded {
+            Concluded::Done { wrote } => {
+                if let Some((digest, size)) = wrote {
+                    memory.rev += 1;
+                    memory.saved = digest;
+                    let bytes = super::room::ACTIVATION_BYTES + self.address.key().len() + size;
+                    self.room.resize(&self.slot, bytes, self.slot.bytes.get());
+                }
+                true
+            }
+            Concluded::Undone(base) => {
+                if let Some(base) = base {
+                    memory.state = base;
+                }
+                false
+            }
+        }
+    }
+
+    /// Tells whoever waits, and lets go of the message.
+    fn tell(&self, taken: Taken) {
+        let shared = &self.room.shared;
+        let stored = &taken.delivery.stored;
+        let position = stored.position;
+        self.forget_running(position);
+        let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
+        match taken.fate {
+            Fate::Ended { label, told } => {
+                shared.metrics.command(A::KIND, label, taken.seconds);
+                if let (Some(told), Some(reply)) = (told, reply)
+                    && let Found::Here(view) = Found::of(shared.id(position), Lookup::Ended(*told), None)
+                {
+                    shared.waiting.reply(reply.token, view);
+                }
+            }
+            Fate::Dead(failure) => {
+                shared.metrics.command(A::KIND, "dead", taken.seconds);
+                if let Some(reply) = reply {
+                    let mut view = super::view::View::new(shared.id(position), State::DeadLettered);
+                    view.attempts = stored.attempts;
+                    view.error = Some(failure);
+                    shared.waiting.reply(reply.token, view);
+                }
+            }
+            Fate::Deferred => shared.metrics.command(A::KIND, "retried", taken.seconds),
+            Fate::Parked => {}
+        }
+        self.room.let_go(position, stored.size);
+        self.finished(1);
+        shared.waiting.changed(position);
+    }
+}
+
+fn timeout(limit: Duration) -> Error {
+    Error::new(format!("the handler took longer than its time limit of {limit:?}")).code("timeout")
+}

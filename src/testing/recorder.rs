@@ -1,0 +1,231 @@
+//! The store as a world sees it: everything passes through, every commit that happened is written
+//! down, and once the process has died nothing answers any more.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    address::Address,
+    backend::{
+        Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease,
+        Leases, Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Signals, States, Stored,
+        embedded::Embedded,
+    },
+    envelope::Position,
+    error::Result,
+    query::{Index, Query},
+    runtime::faults::Plan,
+};
+
+/// What happened, kept over restarts.
+#[derive(Default)]
+pub(super) struct History {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// How often each message ended.
+    ended: BTreeMap<Position, u32>,
+    /// The order in which each actor's messages ended.
+    order: BTreeMap<Address, Vec<Position>>,
+    timers: HashSet<Position>,
+}
+
+impl History {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committed(&self, commit: &Commit) {
+        let mut inner = self.lock();
+        for done in &commit.done {
+            *inner.ended.entry(done.position).or_default() += 1;
+            inner.order.entry(commit.address.clone()).or_default().push(done.position);
+        }
+    }
+
+    /// Messages that ended more than once.
+    pub(super) fn doubles(&self) -> Vec<Position> {
+        self.lock().ended.iter().filter(|(_, times)| **times > 1).map(|(position, _)| *position).collect()
+    }
+
+    /// The order in which an actor's messages ended, timers aside.
+    pub(super) fn order(&self, address: &Address) -> Vec<Position> {
+        let inner = self.lock();
+        let order = inner.order.get(address).cloned().unwrap_or_default();
+        order.into_iter().filter(|position| !inner.timers.contains(position)).collect()
+    }
+
+    /// A redriven message may end again, and out of its order.
+    fn redriven(&self, positions: &[Position]) {
+        let mut inner = self.lock();
+        for position in positions {
+            inner.ended.remove(position);
+            inner.timers.insert(*position);
+        }
+    }
+}
+
+/// The recording store of one life of the process.
+pub(super) struct Recorder {
+    pub(super) store: Arc<Embedded>,
+    pub(super) history: Arc<History>,
+    pub(super) plan: Arc<Plan>,
+}
+
+impl Recorder {
+    fn live<'a, T: Send + 'a>(&'a self, call: Fut<'a, T>) -> Fut<'a, T> {
+        Box::pin(async move {
+            if self.plan.crashed() {
+                std::future::pending::<()>().await;
+            }
+            let answer = call.await;
+            if self.plan.crashed() {
+                std::future::pending::<()>().await;
+            }
+            answer
+        })
+    }
+}
+
+impl Mailbox for Recorder {
+    fn partitions(&self) -> u16 {
+        self.store.partitions()
+    }
+
+    fn append(&self, batch: Vec<Append>) -> Fut<'_, Vec<Result<Appended, NotAppended>>> {
+        if self.plan.crashed() {
+            return Box::pin(std::future::pending());
+        }
+        self.live(self.store.append(batch))
+    }
+
+    fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        self.live(self.store.read(partition, after, limit))
+    }
+
+    fn signals(&self, partition: u16) -> Arc<Signals> {
+        self.store.signals(partition)
+    }
+
+    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
+        let call = self.store.due(partition, now, handed, limit);
+        self.live(Box::pin(async move {
+            let due = call.await?;
+            let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
+            self.history.lock().timers.extend(timers);
+            Ok(due)
+        }))
+    }
+
+    fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        self.live(self.store.parked(address, from, limit))
+    }
+
+    fn blocked(&self, partition: u16, after: Option<Address>, limit: usize) -> Fut<'_, Result<Vec<Address>>> {
+        self.live(self.store.blocked(partition, after, limit))
+    }
+}
+
+impl Commits for Recorder {
+    fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
+        self.live(self.store.begin(lease, messages))
+    }
+
+    fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
+        if self.plan.crashed() {
+            return Box::pin(std::future::pending());
+        }
+        // On its way to the disk, a commit happens whether or not the process lives to hear of it.
+        let (store, history) = (self.store.clone(), self.history.clone());
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        actix::spawn(async move {
+            let answers = store.commit(lease, batch.clone()).await;
+            for (commit, _) in batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+                history.committed(commit);
+            }
+            // The process died meanwhile.
+            let _ = reply.send(answers);
+        });
+        self.live(Box::pin(async move { answer.await.unwrap_or_default() }))
+    }
+}
+
+impl States for Recorder {
+    fn declare(&self, kind: &str, indexes: &[Index]) -> Fut<'_, Result<()>> {
+        self.live(self.store.declare(kind, indexes))
+    }
+
+    fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
+        self.live(self.store.load(addresses))
+    }
+
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<(Vec<(String, Vec<u8>)>, Option<String>)>> {
+        self.live(self.store.query(kind, query))
+    }
+}
+
+impl Requests for Recorder {
+    fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>> {
+        self.live(self.store.lookup(position))
+    }
+
+    fn cancel(&self, position: Position, now: i64) -> Fut<'_, Result<bool>> {
+        self.live(self.store.cancel(position, now))
+    }
+
+    fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>> {
+        self.live(self.store.expire(before, now))
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.store.secret()
+    }
+}
+
+impl DeadLetters for Recorder {
+    fn dead(&self, filter: DeadFilter, after: Option<Position>, limit: usize) -> Fut<'_, Result<Vec<Dead>>> {
+        self.live(self.store.dead(filter, after, limit))
+    }
+
+    fn redrive(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
+        self.history.redriven(&positions);
+        self.live(self.store.redrive(positions, now))
+    }
+
+    fn discard(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
+        self.live(self.store.discard(positions, now))
+    }
+}
+
+impl Leases for Recorder {
+    fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>> {
+        self.live(self.store.acquire(partition))
+    }
+
+    fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
+        self.live(self.store.release(lease))
+    }
+}
+
+impl Books for Recorder {
+    fn ledgers(&self) -> Fut<'_, Result<Vec<Ledger>>> {
+        self.live(self.store.ledgers())
+    }
+
+    fn audit(&self) -> Fut<'_, Result<Audit>> {
+        self.live(self.store.audit())
+    }
+
+    fn ready(&self) -> Fut<'_, Result<()>> {
+        self.live(self.store.ready())
+    }
+}
+
+/// So that a recorder can stand where a node expects its store.
+pub(super) fn backend(recorder: Recorder) -> Arc<dyn Backend> {
+    Arc::new(recorder)
+}
