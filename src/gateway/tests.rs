@@ -1,12 +1,13 @@
-//! The gateway on a node whose store holds nothing: everything that needs no running actor.
+//! The gateway in front of a real node on a store in memory.
 
-mod nothing;
+mod accepting;
+mod operating;
 mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::{
-    Error, HttpResponse,
+    HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{Service, ServiceResponse},
     get,
@@ -19,9 +20,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Intake, Problem, Settings, Valid, ValidQuery, routes};
-use crate::{feature::Routes, prelude::*};
+use crate::{
+    backend::embedded::{Embedded, Options},
+    clock::Clock,
+    feature::Routes,
+    prelude::*,
+    runtime::node::Start,
+};
 
+/// Adds, and has a number for every way to end.
 struct Counter;
+
+const SLOW: u64 = 7;
+const FLAKY: u64 = 8;
+const REFUSED: u64 = 9;
 
 impl Actor for Counter {
     const KIND: &'static str = "counter";
@@ -29,9 +41,19 @@ impl Actor for Counter {
     type Command = u64;
     type Reply = u64;
 
-    async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
-        *total += add;
+    async fn handle(&self, total: &mut u64, by: u64, _: &Context<Self>) -> Result<u64> {
+        match by {
+            SLOW => tokio::time::sleep(Duration::from_millis(400)).await,
+            FLAKY => return Err(Error::new("the line is dead").context("adding")),
+            REFUSED => return Err(Error::terminal("nine is refused").code("nine")),
+            _ => {}
+        }
+        *total += by;
         Ok(*total)
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::times(1)
     }
 }
 
@@ -92,16 +114,35 @@ fn routes() -> Vec<Routes> {
 
 async fn app(
     change: impl FnOnce(&mut Settings),
-) -> impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = Error> {
-    let mut settings = Settings { max_wait: Duration::ZERO, ..Settings::default() };
+) -> impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error> {
+    on(node(64 << 20).await, change).await
+}
+
+async fn on(
+    node: Node,
+    change: impl FnOnce(&mut Settings),
+) -> impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error> {
+    let mut settings = Settings { max_wait: Duration::from_secs(5), ..Settings::default() };
     change(&mut settings);
-    let shared = routes::share(nothing::node().await, &routes(), settings);
+    let shared = routes::share(node, &routes(), settings);
     init_service(routes::app(&shared, &routes())).await
+}
+
+/// A node with a counter, and so many bytes of mailbox.
+async fn node(mailbox_bytes: u64) -> Node {
+    node_of(Embedded::in_memory(Options { mailbox_bytes, partitions: 1 }).unwrap()).await
+}
+
+async fn node_of(store: Embedded) -> Node {
+    let backend = Arc::new(store);
+    let settings = crate::runtime::settings::Settings { arbiters: 0, ..Default::default() };
+    let start = Start { backend, features: vec![Feature::new(Counter)], settings, clock: Clock::System };
+    Node::start(start).await.unwrap()
 }
 
 /// The status, headers and body of an answer, even where the middleware gave up.
 async fn call(
-    app: &impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = Error>,
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
     request: TestRequest,
 ) -> (StatusCode, header::HeaderMap, Vec<u8>) {
     let request = request.peer_addr(SocketAddr::from(([127, 0, 0, 1], 9))).to_request();
@@ -120,7 +161,7 @@ async fn call(
 
 /// The problem that answers a request.
 async fn problem(
-    app: &impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = Error>,
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
     request: TestRequest,
 ) -> (u16, header::HeaderMap, Value) {
     let (status, headers, body) = call(app, request).await;
@@ -132,6 +173,24 @@ async fn problem(
     assert_eq!(body["status"], status.as_u16());
     assert!(!text.contains("secret"), "{text}");
     (status.as_u16(), headers, body)
+}
+
+fn value(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(body)))
+}
+
+/// Holds an answer against the schema that describes it: no member is undescribed, none that is
+/// required is missing.
+fn assert_described<T: utoipa::ToSchema>(answer: &Value) {
+    let schema = serde_json::to_value(T::schema()).unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    let members = answer.as_object().unwrap();
+    for name in members.keys() {
+        assert!(properties.contains_key(name), "{name} is in the answer, not in {schema}");
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(members.contains_key(name), "{name} is required, and missing in {answer}");
+    }
 }
 
 fn json_post(uri: &str, body: &str) -> TestRequest {
@@ -185,7 +244,10 @@ async fn bad_input_is_told_by_field_and_reason() {
 
 #[actix_web::test]
 async fn what_breaks_inside_is_told_to_the_log_only() {
-    let app = app(|settings| settings.request_timeout = Duration::from_millis(50)).await;
+    let app = app(|settings| {
+        settings.request_timeout = Duration::from_millis(50);
+    })
+    .await;
     for (how, expected) in [("panic", 500), ("error", 500), ("plain", 404), ("bad", 400), ("hang", 503)] {
         let (status, headers, body) = problem(&app, TestRequest::get().uri(&format!("/broken/{how}"))).await;
         assert_eq!((status, &body["instance"]), (expected, &json!(format!("/broken/{how}"))), "{how}");
@@ -210,36 +272,6 @@ async fn what_was_never_accepted_is_unknown() {
         assert_eq!(problem(&app, TestRequest::get().uri(&uri)).await.0, 404, "{uri}");
     }
     assert_eq!(problem(&app, TestRequest::delete().uri(&format!("/requests/{id}"))).await.0, 404);
-}
-
-#[actix_web::test]
-async fn administration_is_for_the_token_or_for_who_is_here() {
-    let list = || TestRequest::get().uri("/admin/dead-letters").insert_header((header::HOST, "localhost:8080"));
-    let open = app(|_| {}).await;
-    let (status, _, body) = call(&open, list()).await;
-    assert_eq!((status.as_u16(), serde_json::from_slice::<Value>(&body).unwrap()), (200, json!({ "items": [] })));
-    let rebound = list().insert_header((header::HOST, "rebound.example"));
-    assert_eq!(problem(&open, rebound).await.2["type"], "/problems/admin-closed");
-    let public = app(|settings| settings.listen = ([0, 0, 0, 0], 80).into()).await;
-    assert_eq!(problem(&public, list()).await.0, 403);
-    let guarded = app(|settings| settings.admin_token = Some("0123456789abcdef".into())).await;
-    let (status, headers, _) = problem(&guarded, list()).await;
-    assert!(status == 401 && headers.contains_key(header::WWW_AUTHENTICATE));
-    let bearing = list().insert_header((header::AUTHORIZATION, "Bearer 0123456789abcdef"));
-    assert_eq!(call(&guarded, bearing).await.0, 200);
-}
-
-#[actix_web::test]
-async fn an_operation_on_many_says_which() {
-    let app = app(|_| {}).await;
-    let redrive =
-        |body: &str| json_post("/admin/dead-letters/redrive", body).insert_header((header::HOST, "localhost"));
-    for unclear in ["{}", r#"{"all":true,"kind":"order"}"#, r#"{"ids":[],"all":true}"#] {
-        assert_eq!(problem(&app, redrive(unclear)).await.0, 422, "{unclear}");
-    }
-    for clear in [r#"{"all":true}"#, r#"{"kind":"order","key":"7"}"#, r#"{"ids":["x"]}"#] {
-        assert_eq!(call(&app, redrive(clear)).await.2, br#"{"count":0,"more":false}"#, "{clear}");
-    }
 }
 
 #[actix_web::test]

@@ -10,7 +10,6 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::nothing;
 use crate::{
     feature::Feature,
     gateway::{Gateway, Settings},
@@ -22,7 +21,7 @@ async fn start(change: impl FnOnce(&mut Settings)) -> Gateway {
     let feature = Feature::default().routes(|config| {
         config.service(super::add_to).service(super::list_counters).service(super::show);
     });
-    Gateway::start(nothing::node().await, &[feature], settings).unwrap()
+    Gateway::start(super::node(1 << 20).await, &[feature], settings).unwrap()
 }
 
 /// Sends bytes and reads until the server closes.
@@ -56,7 +55,7 @@ async fn it_serves_on_the_port_it_got_until_it_is_stopped() {
 async fn an_address_in_use_is_a_clear_error() {
     let gateway = start(|_| {}).await;
     let settings = Settings { listen: gateway.address(), ..Settings::default() };
-    let error = Gateway::start(nothing::node().await, &[], settings).err().unwrap();
+    let error = Gateway::start(super::node(1 << 20).await, &[], settings).err().unwrap();
     assert!(error.is_terminal());
     let told = error.to_string();
     assert!(told.contains(&gateway.address().to_string()) && told.contains("another process"), "{told}");
