@@ -1,0 +1,51 @@
+# Greenroom's three commands. `make` alone says what there is.
+
+CARGO ?= cargo
+# nextest runs tests in parallel, each in a process of its own; without it cargo's own runner does.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: help run setup test unit doc examples lint verify
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+# Unoptimised: a fresh clone serves as soon as it is compiled. Measure with `cargo build --release`.
+run: ## compile and serve on http://127.0.0.1:8080, data in ./data (ARGS="--listen …" for more)
+	@echo "Compiling the product (a fresh clone takes some minutes, later runs seconds), then serving."
+	$(CARGO) run --quiet --package greenroom-actors --bin greenroom -- serve $(ARGS)
+
+setup: ## install what the tests need besides Rust (into .venv)
+	@if [ -x tests/setup ]; then tests/setup; fi
+
+test: setup unit doc examples ## everything that runs: tests, documentation, examples
+
+# Process tests run the real binary, so it is built first.
+unit:
+	$(CARGO) build --workspace --bins
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --no-fail-fast
+else
+	$(CARGO) test --workspace --all-targets --no-fail-fast
+endif
+
+doc:
+	$(CARGO) test --workspace --doc
+
+# Each example runs to its end by itself, in a directory of its own that is gone afterwards.
+examples:
+	$(CARGO) build --examples
+	@set -e; root=$$(pwd); dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	target=$$($(CARGO) metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/'); \
+	for example in examples/*.rs; do \
+		[ -e "$$example" ] || { echo "no examples yet"; break; }; \
+		name=$$(basename "$$example" .rs); \
+		echo "── example $$name"; \
+		(cd "$$dir" && timeout 120 "$$target/debug/examples/$$name") || { echo "example $$name failed"; exit 1; }; \
+	done
+
+lint: ## format, clippy, licences and sources of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) deny --log-level error check licenses bans sources
+
+verify: lint test ## all that must pass before a merge

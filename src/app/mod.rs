@@ -1,0 +1,106 @@
+//! From features to a running product: the entry point of every program built on Greenroom.
+//! Whatever way it stops, what was accepted stays accepted; stopping in order only makes it quick.
+
+mod banner;
+mod limits;
+mod presence;
+mod stop;
+mod wiring;
+
+use std::{path::PathBuf, time::Instant};
+
+use crate::{
+    clock::Clock,
+    config::{Config, Sources},
+    error::{Error, Result},
+    feature::Feature,
+    logging,
+    runtime::node::{Node, Start},
+};
+
+pub(crate) use {
+    presence::Presence,
+    wiring::{Store, inspect, open},
+};
+
+/// A product: features on a store.
+pub struct App {
+    config: Result<Config>,
+    features: Vec<Feature>,
+    first_request: Option<String>,
+}
+
+impl App {
+    /// On one local directory, no servers: `App::embedded("hello.db")` keeps everything in
+    /// `hello.db/greenroom.db`. Environment variables override the defaults of `config.toml`.
+    pub fn embedded(data: impl Into<PathBuf>) -> Self {
+        let data = data.into().display().to_string();
+        let flags = vec![("App::embedded", "store", "data", data)];
+        // A bad variable is reported by whoever runs the app: this cannot fail, so chains read well.
+        let config = Config::from_sources(Sources { flags, ..Sources::process() });
+        Self { config, features: Vec::new(), first_request: None }
+    }
+
+    /// As configured.
+    pub fn new(config: Config) -> Self {
+        Self { config: Ok(config), features: Vec::new(), first_request: None }
+    }
+
+    /// Adds a feature.
+    pub fn feature(mut self, feature: Feature) -> Self {
+        self.features.push(feature);
+        self
+    }
+
+    /// A command to try, shown when the app has started on a terminal; `{url}` in it becomes the
+    /// address of the gateway.
+    pub fn first_request(mut self, command: impl Into<String>) -> Self {
+        self.first_request = Some(command.into());
+        self
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains: readiness fails, intake stops, running work
+    /// finishes, all within `drain.deadline`. A second signal exits at once.
+    pub fn run(self) -> Result<()> {
+        let config = self.config?;
+        logging::start(&config.log);
+        limits::raise();
+        in_system(async move {
+            let began = Instant::now();
+            let signals = stop::Signals::listen()?;
+            let (store, node) = start(&config, self.features.clone()).await?;
+            let (gateway, url) = wiring::gateway(&node, &self.features, &config)?;
+            store.announce(&url)?;
+            banner::show(&config, &node, &url, self.first_request.as_deref(), began);
+            stop::serve(signals, node, gateway, &config.drain).await;
+            Ok(())
+        })
+    }
+
+    /// Starts a node without HTTP, runs `play` on it, drains, and returns what `play` returned.
+    ///
+    /// Only warnings are logged, unless `GREENROOM_LOG` says otherwise.
+    pub fn run_until<T, F: Future<Output = Result<T>>>(self, play: impl FnOnce(Node) -> F) -> Result<T> {
+        let config = self.config?;
+        logging::start_quiet(&config.log);
+        in_system(async move {
+            let (_store, node) = start(&config, self.features).await?;
+            let played = play(node.clone()).await;
+            node.drain(config.drain.deadline).await;
+            played
+        })
+    }
+}
+
+/// Actors live on actix arbiters, so everything runs inside an actix system.
+fn in_system<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    actix::System::new().block_on(work)
+}
+
+async fn start(config: &Config, features: Vec<Feature>) -> Result<(Store, Node)> {
+    let store = open(config)?;
+    let backend = store.backend();
+    let settings = config.runtime.settings();
+    let node = Node::start(Start { backend, features, settings, clock: Clock::System }).await;
+    Ok((store, node.map_err(|e: Error| e.context("starting the node"))?))
+}

@@ -1,0 +1,66 @@
+//! The one place that knows which store and which gateway there are.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use crate::{
+    backend::{Backend, embedded::Embedded},
+    config::{Config, Kind},
+    error::Result,
+    feature::Feature,
+    gateway::Gateway,
+    runtime::node::Node,
+};
+
+/// The store that the configuration names, open for this process alone.
+pub(crate) struct Store {
+    embedded: Arc<Embedded>,
+}
+
+impl Store {
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        self.embedded.clone()
+    }
+
+    /// Tells other processes where this one listens.
+    pub(super) fn announce(&self, url: &str) -> Result<()> {
+        self.embedded.announce(url)
+    }
+}
+
+/// Opens the store, creating it if there is none.
+pub(crate) fn open(config: &Config) -> Result<Store> {
+    match config.store.kind {
+        Kind::Embedded => {
+            let embedded = Embedded::open(&config.store.data, config.store.embedded())?;
+            Ok(Store { embedded: Arc::new(embedded) })
+        }
+    }
+}
+
+/// Opens an existing store only to read it.
+pub(crate) fn inspect(data: &Path) -> Result<Arc<dyn Backend>> {
+    Ok(Arc::new(Embedded::inspect(data)?))
+}
+
+/// Starts the gateway in front of `node`, and tells its address as others on this machine reach it.
+pub(super) fn gateway(node: &Node, features: &[Feature], config: &Config) -> Result<(Gateway, String)> {
+    let admin_token = config.admin.token.as_ref().map(|token| token.reveal().to_owned());
+    let settings = config.gateway.settings(admin_token, config.drain.deadline);
+    let gateway = Gateway::start(node.clone(), features, settings)?;
+    let url = format!("http://{}", reachable(gateway.address()));
+    Ok((gateway, url))
+}
+
+/// Every interface is no address to connect to; loopback is one of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

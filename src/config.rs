@@ -1,1 +1,0 @@
-//! Configuration: `config.toml` is the reference and the defaults; files and the environment override it.

@@ -1,0 +1,225 @@
+//! Greenroom's own sections, as `config.toml` writes them, and the settings they become.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{duration, secret::Secret, size};
+use crate::{backend::embedded, gateway, request::MAX_PARTITIONS, runtime::settings::Settings};
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Store {
+    pub(crate) kind: Kind,
+    pub(crate) data: PathBuf,
+    #[serde(deserialize_with = "partitions")]
+    pub(crate) partitions: u16,
+    #[serde(deserialize_with = "size")]
+    pub(crate) mailbox_bytes: u64,
+}
+
+/// Which backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Embedded,
+}
+
+impl Store {
+    pub(crate) fn embedded(&self) -> embedded::Options {
+        // Whatever else the options hold has a default of its own.
+        #[allow(clippy::needless_update)]
+        embedded::Options { partitions: self.partitions, mailbox_bytes: self.mailbox_bytes, ..Default::default() }
+    }
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Runtime {
+    #[serde(deserialize_with = "threads")]
+    arbiters: usize,
+    #[serde(deserialize_with = "positive")]
+    window_messages: usize,
+    #[serde(deserialize_with = "size")]
+    window_bytes: usize,
+    #[serde(deserialize_with = "size")]
+    activation_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    idle: Duration,
+    #[serde(deserialize_with = "positive")]
+    crash_limit: u32,
+    #[serde(deserialize_with = "duration")]
+    retention: Duration,
+    #[serde(deserialize_with = "duration")]
+    stall: Duration,
+    #[serde(deserialize_with = "size")]
+    state_bytes: usize,
+}
+
+impl Runtime {
+    pub(crate) fn settings(&self) -> Settings {
+        #[allow(clippy::needless_update)]
+        Settings {
+            arbiters: self.arbiters,
+            window_messages: self.window_messages,
+            window_bytes: self.window_bytes,
+            activation_bytes: self.activation_bytes,
+            idle: self.idle,
+            crash_limit: self.crash_limit,
+            retention: self.retention,
+            stall: self.stall,
+            state_bytes: self.state_bytes,
+            ..Settings::default()
+        }
+    }
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Gateway {
+    #[serde(deserialize_with = "listen")]
+    pub(crate) listen: SocketAddr,
+    #[serde(deserialize_with = "workers")]
+    pub(crate) workers: usize,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_connections: usize,
+    #[serde(deserialize_with = "size")]
+    pub(crate) body_bytes: usize,
+    #[serde(deserialize_with = "size")]
+    pub(crate) header_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) head_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) body_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) keep_alive: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) disconnect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) request_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) max_wait: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) idempotency_retention: Duration,
+    #[serde(deserialize_with = "positive")]
+    pub(crate) max_event_streams: usize,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) heartbeat: Duration,
+    pub(crate) cors_origins: Vec<String>,
+}
+
+impl Gateway {
+    pub(crate) fn settings(&self, admin_token: Option<String>, shutdown_timeout: Duration) -> gateway::Settings {
+        gateway::Settings {
+            listen: self.listen,
+            workers: self.workers,
+            max_connections: self.max_connections,
+            body_bytes: self.body_bytes,
+            header_bytes: self.header_bytes,
+            head_timeout: self.head_timeout,
+            body_timeout: self.body_timeout,
+            keep_alive: self.keep_alive,
+            disconnect_timeout: self.disconnect_timeout,
+            request_timeout: self.request_timeout,
+            max_wait: self.max_wait,
+            shutdown_timeout,
+            idempotency_retention: self.idempotency_retention,
+            max_event_streams: self.max_event_streams,
+            heartbeat: self.heartbeat,
+            cors_origins: self.cors_origins.clone(),
+            admin_token,
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Admin {
+    pub(crate) token: Option<Secret>,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Drain {
+    #[serde(deserialize_with = "duration")]
+    pub(crate) deadline: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) notice: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Log {
+    #[serde(deserialize_with = "filter")]
+    pub(crate) filter: String,
+    pub(crate) format: Format,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Auto,
+    Pretty,
+    Json,
+}
+
+/// A number of threads, `"auto"` for one a core.
+fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(number_or_auto(deserializer)?.unwrap_or_else(|| Settings::default().arbiters))
+}
+
+/// A number of HTTP threads: they only parse and wait, so more than two take cores from actors.
+fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(number_or_auto(deserializer)?.unwrap_or_else(|| Settings::default().arbiters.min(2)))
+}
+
+fn number_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Threads {
+        Number(usize),
+        Text(String),
+    }
+    match Threads::deserialize(deserializer) {
+        Ok(Threads::Number(number @ 1..=4096)) => Ok(Some(number)),
+        Ok(Threads::Text(auto)) if auto == "auto" => Ok(None),
+        _ => Err(D::Error::custom("expected a number of threads from 1 to 4096, or \"auto\"")),
+    }
+}
+
+fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    crate::logging::check_filter(&text).map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    match u16::deserialize(deserializer)? {
+        number @ 1..=MAX_PARTITIONS => Ok(number),
+        _ => Err(D::Error::custom(format!("expected a number from 1 to {MAX_PARTITIONS}"))),
+    }
+}
+
+fn positive<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default + PartialEq>(d: D) -> Result<T, D::Error> {
+    let number = T::deserialize(d)?;
+    if number == T::default() { Err(D::Error::custom("expected at least 1")) } else { Ok(number) }
+}
+
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_listen(&text).map_err(D::Error::custom)
+}
+
+/// Reads an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` (all
+/// interfaces).
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    const EXPECTED: &str = "expected an address and port such as \"127.0.0.1:8080\", or \"0.0.0.0:8080\" for every \
+                            network interface";
+    let full = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None if text.starts_with(':') => format!("0.0.0.0{text}"),
+        None => text.to_owned(),
+    };
+    full.parse().map_err(|_| EXPECTED.to_owned())
+}
