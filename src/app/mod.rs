@@ -23,7 +23,7 @@ use crate::{
 
 pub(crate) use {
     presence::Presence,
-    wiring::{Store, inspect, open},
+    wiring::{inspect, open},
 };
 
 /// A product: features on a store.
