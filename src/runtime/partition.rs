@@ -171,6 +171,8 @@ async fn read(room: Rc<Room>) {
             }
         }
     }
+    // The notice may have been meant for the partition's next owner in this process.
+    signals.arrived.notify_one();
 }
 
 /// Waits until there is memory for more; when none comes free because keys are stuck behind slow
@@ -224,6 +226,7 @@ async fn due(room: Rc<Room>) {
             }
         }
     }
+    signals.deferred.notify_one();
 }
 
 /// Wakes the actors that had messages parked when the last owner stopped.

@@ -191,7 +191,8 @@ impl Room {
 
     /// Looks at each activation once: those unused since the last time leave.
     pub(crate) fn passivate_idle(&self) {
-        for _ in 0..self.ring.borrow().len() {
+        let all = self.ring.borrow().len();
+        for _ in 0..all {
             self.look_at_next();
         }
     }

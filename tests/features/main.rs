@@ -1,0 +1,6 @@
+//! The product's features from outside: HTTP in, effect out, against the real binary.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod orders;

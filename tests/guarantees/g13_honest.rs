@@ -1,0 +1,97 @@
+//! G13 honest: what cannot be promised is refused at start, or said in the answer, never hidden.
+
+use std::path::Path;
+
+use crate::support::{
+    Server,
+    server::{Setup, greenroom},
+};
+
+/// Starts a server that must refuse to serve, and returns what it says.
+#[track_caller]
+fn refusal(setup: &Setup) -> String {
+    let (status, text) = setup.spawn().wait();
+    assert_eq!(status.code(), Some(1), "{text}");
+    text
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let said = refusal(&Setup::on(dir.path()));
+    assert!(said.contains("in use by another process") && said.contains(&server.id().to_string()), "{said}");
+    // The first is not disturbed, and its death frees the data at once.
+    server.client().get("/readyz").expect(200);
+    server.kill();
+    Server::start(dir.path()).client().get("/readyz").expect(200);
+}
+
+#[test]
+fn another_number_of_partitions_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Server::start(dir.path()).terminate().success());
+    let said = refusal(&Setup::on(dir.path()).set("store", "partitions", "8"));
+    assert!(said.contains("16") && said.contains('8') && said.contains("partitions"), "{said}");
+    assert!(Server::start(dir.path()).terminate().success(), "and nothing was harmed");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("greenroom.db");
+    std::fs::write(&file, "my holiday pictures, not a database at all").unwrap();
+    let said = refusal(&Setup::on(dir.path()));
+    assert!(said.contains("greenroom.db"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "my holiday pictures, not a database at all");
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_refused() {
+    let said = refusal(&Setup::on(Path::new("/dev/null/data")));
+    assert!(said.contains("/dev/null/data"), "{said}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Server::start(one.path());
+    let address = server.base().strip_prefix("http://").unwrap().to_owned();
+    let said = refusal(&Setup::on(other.path()).listen(&address));
+    assert!(said.contains(&address), "{said}");
+}
+
+#[test]
+fn a_key_that_is_not_known_is_refused_with_the_one_that_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = refusal(&Setup::on(dir.path()).set("orders", "ship_afer", "1s"));
+    assert!(said.contains("ship_after"), "{said}");
+    let said = refusal(&Setup::on(dir.path()).set("orders", "ship_after", "soon"));
+    assert!(said.contains("GREENROOM_ORDERS__SHIP_AFTER"), "it names the source: {said}");
+}
+
+/// Beyond loopback `/admin` is closed without a token, and says so.
+#[test]
+fn administration_is_closed_where_nobody_can_be_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Setup::on(dir.path()).start();
+    let client = server.client();
+    client.get("/admin/dead-letters").expect(200);
+    let proxied = client.send("GET", "/admin/dead-letters", &[("x-forwarded-for", "192.0.2.1")], None).unwrap();
+    assert!(proxied.expect(403).text.contains("admin"));
+    drop(server);
+    let server = Setup::on(dir.path()).set("admin", "token", "0123456789abcdef").start();
+    let client = server.client();
+    client.get("/admin/dead-letters").expect(401);
+    let header = [("authorization", "Bearer 0123456789abcdef")];
+    client.send("GET", "/admin/dead-letters", &header, None).unwrap().expect(200);
+}
+
+#[test]
+fn an_audit_of_nothing_is_no_clean_audit() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = greenroom(&["audit", "--data", dir.path().to_str().unwrap(), "--json"]);
+    assert_ne!(output.status.code(), Some(0));
+    let output = greenroom(&["audit", "--dta", "x"]);
+    assert_eq!(output.status.code(), Some(2));
+}
