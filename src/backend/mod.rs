@@ -56,7 +56,8 @@ pub trait Mailbox: Send + Sync + 'static {
     /// Up to `limit` messages of the partition's mailbox after `after`, in order.
     fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
 
-    /// What tells the partition's reader to look again.
+    /// What tells the partition's reader to look again: of the present owner, so asked for after
+    /// [`Leases::acquire`].
     fn signals(&self, partition: u16) -> Arc<Signals>;
 
     /// Up to `limit` deferred messages of the partition due at `now` or before, in the order of

@@ -479,7 +479,7 @@ impl<A: Actor> Core<A> {
         }
         if deferred {
             // It is no longer handed out: the reader may have looked before it was.
-            shared.backend.signals(self.room.lease.partition).deferred.notify_one();
+            self.room.signals.deferred.notify_one();
         }
         shared.faults.at(Point::Delivered).await;
         Concluded::Done { wrote: sending.wrote }

@@ -230,7 +230,7 @@ impl Mailbox for Embedded {
     }
 
     fn signals(&self, partition: u16) -> Arc<Signals> {
-        self.tails[usize::from(partition)].signals.clone()
+        self.tails[usize::from(partition)].signals()
     }
 
     fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
@@ -374,7 +374,11 @@ impl DeadLetters for Embedded {
 
 impl Leases for Embedded {
     fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>> {
-        Box::pin(async move { chores::write(self.writer()?, move |group| chores::acquire(group, partition)).await })
+        Box::pin(async move {
+            let lease = chores::write(self.writer()?, move |group| chores::acquire(group, partition)).await?;
+            self.tails[usize::from(partition)].renew();
+            Ok(lease)
+        })
     }
 
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
