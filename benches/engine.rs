@@ -9,10 +9,16 @@ use std::{
 
 use greenroom::{
     Actor, Address, Context, Feature, Result,
-    backend::{Append, Books, Mailbox, embedded::{Embedded, Options}},
+    backend::{
+        Append, Books, Mailbox,
+        embedded::{Embedded, Options},
+    },
     clock::Clock,
     envelope::Envelope,
-    runtime::{node::{Node, Start}, settings::Settings},
+    runtime::{
+        node::{Node, Start},
+        settings::Settings,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,17 +104,24 @@ fn raw(dir: &Path, messages: u64, keys: u64, group: u64) -> f64 {
             db.prepare_cached("INSERT INTO mailbox VALUES (?, 0, ?)").unwrap().execute((position, &bytes)).unwrap();
         }
         db.execute_batch("COMMIT").unwrap();
-        let mut read = db.prepare_cached("SELECT position, envelope FROM mailbox WHERE position >= ? ORDER BY position LIMIT ?").unwrap();
-        let found: Vec<(i64, Vec<u8>)> =
-            read.query_map((first, group as i64), |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|row| row.unwrap()).collect();
+        let mut read = db
+            .prepare_cached("SELECT position, envelope FROM mailbox WHERE position >= ? ORDER BY position LIMIT ?")
+            .unwrap();
+        let found: Vec<(i64, Vec<u8>)> = read
+            .query_map((first, group as i64), |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(|row| row.unwrap())
+            .collect();
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
         for (position, _) in &found {
             db.prepare_cached("DELETE FROM mailbox WHERE position = ?").unwrap().execute([position]).unwrap();
             let key = (*position as u64 % keys).to_string();
-            db.prepare_cached("INSERT INTO state VALUES (?, 1, ?) ON CONFLICT(key) DO UPDATE SET rev = rev + 1, doc = excluded.doc")
-                .unwrap()
-                .execute((key, &doc))
-                .unwrap();
+            db.prepare_cached(
+                "INSERT INTO state VALUES (?, 1, ?) ON CONFLICT(key) DO UPDATE SET rev = rev + 1, doc = excluded.doc",
+            )
+            .unwrap()
+            .execute((key, &doc))
+            .unwrap();
         }
         db.execute_batch("COMMIT").unwrap();
     }
@@ -135,7 +148,9 @@ async fn append(store: &Embedded, kind: &str, messages: u64, keys: u64) {
         let batch = (sent..(sent + 100).min(messages)).map(|n| envelope(kind, n % keys, true)).collect();
         waiting.push_back(store.append(batch));
         sent += 100;
-        if waiting.len() >= 16 && let Some(oldest) = waiting.pop_front() {
+        if waiting.len() >= 16
+            && let Some(oldest) = waiting.pop_front()
+        {
             for appended in oldest.await {
                 appended.unwrap();
             }
