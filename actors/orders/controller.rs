@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use greenroom::{
-    gateway::{Intake, Problem, Valid, ValidPath, ValidQuery},
+    gateway::{Intake, Place, Problem, Valid, ValidPath, ValidQuery, problems},
     prelude::*,
 };
 use serde_json::json;
@@ -112,7 +112,11 @@ pub(super) async fn show(node: Node, order: ValidPath<OrderId>) -> Result<web::J
 )]
 #[get("/orders")]
 pub(super) async fn list(node: Node, filter: ValidQuery<Filter>) -> Result<web::Json<OrderPage>, Problem> {
-    let page = repository::list(&node, filter.0).await?;
+    let page = repository::list(&node, filter.0).await.map_err(|error| match error.is_terminal() {
+        // The filters have their indexes, so only a cursor can be wrong.
+        true => Problem::of(&problems::MALFORMED_QUERY).fault(Place::Parameter("cursor".into()), error.to_string()),
+        false => error.into(),
+    })?;
     let items = page.items.into_iter().filter_map(|(id, order)| Some(OrderSummary::of(id, order?))).collect();
     Ok(web::Json(OrderPage { items, cursor: page.cursor }))
 }

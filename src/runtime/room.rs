@@ -224,6 +224,10 @@ impl Room {
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
         self.quiet.notify_one();
+        // Whoever reads this partition next in this process may have missed what was read here.
+        let signals = self.shared.backend.signals(self.lease.partition);
+        signals.arrived.notify_waiters();
+        signals.deferred.notify_waiters();
     }
 
     /// An activation has begun to work; it says so again when it has ended.

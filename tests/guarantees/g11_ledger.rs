@@ -104,7 +104,7 @@ fn what_is_missing_or_double_is_found_and_named() {
     // The one that waits is the timer to ship.
     let timer = after(dir.path(), run("DELETE FROM deferred".into()));
     assert!(timer["mismatches"][0]["what"].as_str().unwrap().contains("0 messages wait"), "{timer}");
-    assert_eq!(timer["mismatches"][0]["requests"].as_array().unwrap().len(), 1);
+    assert_eq!(timer["mismatches"][0]["messages"].as_array().unwrap().len(), 1);
     let copied = after(
         dir.path(),
         run(format!(

@@ -29,7 +29,14 @@ fn cargo(what: &[&str]) -> PathBuf {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
-    let output = Command::new(env!("CARGO"))
+    let mut command = Command::new(env!("CARGO"));
+    // What cargo tells this test of its own package would make build scripts run again in there.
+    let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours.iter().any(|p| name.to_string_lossy().starts_with(p)))
+    {
+        command.env_remove(name);
+    }
+    let output = command
         .args(["build", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target)
         .args(what)

@@ -1,0 +1,57 @@
+//! Every example runs to its end by itself, quickly, and says what its comment promises.
+
+mod support;
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// Runs an example; answers what it printed.
+fn run(name: &str) -> String {
+    let program = support::build::example(name);
+    let began = Instant::now();
+    let output = Command::new(program).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
+    said
+}
+
+#[test]
+fn hello_is_a_durable_actor_in_less_than_twenty_lines() {
+    assert_eq!(run("hello"), "visits: 2\n");
+    let source = include_str!("../examples/hello.rs");
+    let lines = source.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("//")).count();
+    assert!(lines < 20, "{lines} lines");
+}
+
+#[test]
+fn tell_loses_nothing_in_between() {
+    assert!(run("tell").ends_with("the ledger says 10\n"));
+}
+
+#[test]
+fn timer_outlives_its_process() {
+    assert!(run("timer").contains("it boiled after"));
+}
+
+#[test]
+fn retry_gives_up_in_order_and_comes_back() {
+    assert!(run("retry").ends_with("redriven: Completed\n"));
+}
+
+#[test]
+fn idempotency_is_one_effect() {
+    assert!(run("idempotency").ends_with("asked twice, deposited once: balance 50\n"));
+}
+
+/// An example that nobody runs rots.
+#[test]
+fn no_example_is_forgotten() {
+    let here = include_str!("examples.rs");
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
+        let name = file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(here.contains(&format!("run(\"{name}\")")), "examples/{name}.rs is not run");
+    }
+}
