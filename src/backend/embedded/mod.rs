@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     Append, Appended, Audit, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease, Leases,
-    Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Sent, Signals, States, Stored,
+    Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Sent, Signals, States, Stored,
 };
 use crate::{
     address::{Address, is_kind},
@@ -296,7 +296,7 @@ impl States for Embedded {
         Box::pin(self.read(move |db| read::load(db, &addresses)))
     }
 
-    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<(Vec<(String, Vec<u8>)>, Option<String>)>> {
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>> {
         let kind = kind.to_owned();
         Box::pin(self.read(move |db| query::run(db, &kind, &query)))
     }
@@ -393,6 +393,11 @@ impl Books for Embedded {
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {
         Box::pin(self.read(audit::audit))
+    }
+
+    fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
+        let partitions = self.options.partitions;
+        Box::pin(self.read(move |db| read::oldest(db, partitions)))
     }
 
     fn ready(&self) -> Fut<'_, Result<()>> {
