@@ -15,10 +15,11 @@ use super::{
     faults::Point,
     room::{Delivery, Room, Signal, Slot},
     shared::Shared,
+    supervisor::Beat,
 };
 use crate::{
     address::Address,
-    backend::{Home, Stored},
+    backend::{Home, Lookup, Stored},
     envelope::Position,
     error::{Error, Failure, Result},
 };
@@ -36,15 +37,27 @@ pub(crate) struct Partition {
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
+/// What a partition is opened with.
+pub(crate) struct Opening {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partition: u16,
+    pub(crate) beat: Arc<Beat>,
+    /// The message that blocked the last owner's thread.
+    pub(crate) blamed: Option<Position>,
+}
+
 /// Takes the lease and starts reading.
-pub(crate) async fn open(shared: Arc<Shared>, partition: u16) -> Result<actix::Addr<Partition>> {
+pub(crate) async fn open(Opening { shared, partition, beat, blamed }: Opening) -> Result<actix::Addr<Partition>> {
     let lease = shared.backend.acquire(partition).await?;
     let accepted = shared.backend.ledgers().await?.get(usize::from(partition)).map_or(0, |ledger| ledger.accepted);
     if !lease.clean {
         info!(partition, epoch = lease.epoch, "the last owner did not let go in order: what it ran is suspect");
     }
     let suspects = Position::new(partition, if lease.clean { 0 } else { accepted });
-    let room = Room::new(shared, lease, suspects);
+    let room = Room::new(shared, lease, suspects, beat);
+    if let Some(position) = blamed {
+        quarantine(&room, position).await?;
+    }
     let tasks = vec![
         actix::spawn({
             let room = room.clone();
@@ -146,18 +159,34 @@ impl actix::Handler<Drain> for Partition {
     }
 }
 
+/// Ends the message that blocked the last owner's thread in the dead letters.
+async fn quarantine(room: &Rc<Room>, position: Position) -> Result<()> {
+    let Lookup::Waiting(stored) = room.shared.backend.lookup(position).await? else { return Ok(()) };
+    let Some(address) = address(room, &stored).await else { return Ok(()) };
+    let message = format!(
+        "the handler blocked its thread for {:?} without awaiting: move blocking work to the blocking pool",
+        room.shared.settings.stall
+    );
+    let buried = room.bury(&stored, address, failure(room, "blocked", message));
+    // The committer's task is not running yet.
+    tokio::select! {
+        () = buried => {}
+        () = room.committer.run() => {}
+    }
+    Ok(())
+}
+
 /// Reads the mailbox in order, as far as there is memory for it.
 async fn read(room: Rc<Room>) {
     let backend = room.shared.backend.clone();
     let partition = room.lease.partition;
-    let signals = backend.signals(partition);
     let mut cursor = Position::new(partition, 0);
     // What the last owner had in memory is at the front of the mailbox, and no more than fits a window.
     let mut suspects = room.shared.settings.window_messages;
     while !room.stopping() {
         let space = room_for_more(&room).await;
         match backend.read(partition, cursor, space.min(BATCH)).await {
-            Ok(batch) if batch.is_empty() => signals.arrived.notified().await,
+            Ok(batch) if batch.is_empty() => room.signals.arrived.notified().await,
             Ok(batch) => {
                 cursor = batch.last().map_or(cursor, |last| last.position);
                 room.shared.faults.at(Point::Read).await;
@@ -171,8 +200,6 @@ async fn read(room: Rc<Room>) {
             }
         }
     }
-    // The notice may have been meant for the partition's next owner in this process.
-    signals.arrived.notify_one();
 }
 
 /// Waits until there is memory for more; when none comes free because keys are stuck behind slow
@@ -200,14 +227,13 @@ async fn room_for_more(room: &Rc<Room>) -> usize {
 async fn due(room: Rc<Room>) {
     let backend = room.shared.backend.clone();
     let partition = room.lease.partition;
-    let signals = backend.signals(partition);
     while !room.stopping() {
         let space = room_for_more(&room).await;
         let now = room.shared.clock.now();
         let handed = room.handed.borrow().clone();
         match backend.due(partition, now, handed, space.min(BATCH)).await {
             Ok(due) if due.messages.is_empty() => {
-                let deferred = signals.deferred.notified();
+                let deferred = room.signals.deferred.notified();
                 match due.next {
                     Some(next) => {
                         let wait = Duration::from_millis((next - now).max(1) as u64);
@@ -226,7 +252,6 @@ async fn due(room: Rc<Room>) {
             }
         }
     }
-    signals.deferred.notify_one();
 }
 
 /// Wakes the actors that had messages parked when the last owner stopped.

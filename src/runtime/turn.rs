@@ -15,6 +15,7 @@ use super::{
     faults::Point,
     handle::{Handled, UNDECODABLE, guarded, handle},
     room::Delivery,
+    supervisor::Blame,
     view::{Found, State},
 };
 use crate::{
@@ -191,7 +192,10 @@ impl<A: Actor> Core<A> {
             let _ = shared.clock.limit(limit, rehearsal).await;
         }
         let (result, concluded) = {
-            let mut run = std::pin::pin!(handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span));
+            let mut run = {
+                let run = handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span);
+                std::pin::pin!(Blame::new(&self.room.beat, position, run))
+            };
             match poll!(&mut run) {
                 std::task::Poll::Ready(result) => (result, None),
                 std::task::Poll::Pending => {
@@ -207,8 +211,8 @@ impl<A: Actor> Core<A> {
                                 let (result, concluded) = tokio::join!(run, conclude);
                                 (result, Some(concluded))
                             }
-                            Err((finished, _)) => {
-                                *group = finished;
+                            Err(refused) => {
+                                *group = refused.0;
                                 (run.await, None)
                             }
                         }
@@ -380,7 +384,10 @@ impl<A: Actor> Core<A> {
                     self.adopt(memory, concluded);
                     return !blocked && !self.room.stopping();
                 }
-                Err((refused, error)) => group = self.unsavable(memory, refused, error),
+                Err(refused) => {
+                    let (refused, error) = *refused;
+                    group = self.unsavable(memory, refused, error);
+                }
             }
         }
         true
@@ -423,12 +430,13 @@ impl<A: Actor> Core<A> {
         saved: u64,
         state: &A::State,
         mut group: Group<A::State>,
-    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, (Group<A::State>, Error)> {
+    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, Box<(Group<A::State>, Error)>>
+    {
         let mut wrote = None;
         if group.changed && size_of::<A::State>() > 0 {
             let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
                 Ok(doc) => doc,
-                Err(error) => return Err((group, error)),
+                Err(error) => return Err(Box::new((group, error))),
             };
             let digest = xxhash_rust::xxh3::xxh3_64(&doc);
             if digest != saved {
@@ -475,7 +483,7 @@ impl<A: Actor> Core<A> {
         }
         if deferred {
             // It is no longer handed out: the reader may have looked before it was.
-            shared.backend.signals(self.room.lease.partition).deferred.notify_one();
+            self.room.signals.deferred.notify_one();
         }
         shared.faults.at(Point::Delivered).await;
         Concluded::Done { wrote: sending.wrote }

@@ -117,3 +117,54 @@ fn a_message_that_kills_the_process_is_counted_before_it_runs_and_quarantined() 
         assert_eq!(world.audit().await.completed, 10);
     });
 }
+
+/// Blocks its thread until it is let go, as a call of a blocking library would.
+struct Blocker(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Actor for Blocker {
+    const KIND: &'static str = "blocker";
+    type State = u64;
+    type Command = bool;
+    type Reply = u64;
+
+    async fn handle(&self, count: &mut u64, block: bool, _: &greenroom::Context<Self>) -> greenroom::Result<u64> {
+        *count += 1;
+        if block {
+            let _ = self.0.lock().unwrap().recv();
+        }
+        Ok(*count)
+    }
+}
+
+#[test]
+fn a_handler_that_blocks_its_thread_loses_it_and_others_go_on() {
+    use std::sync::{Arc, mpsc};
+
+    use greenroom::{
+        backend::embedded::{Embedded, Options},
+        clock::Clock,
+        runtime::{
+            node::{Node, Start},
+            settings::Settings,
+            view::Found,
+        },
+    };
+    actix::System::new().block_on(async {
+        let store = Arc::new(Embedded::in_memory(Options { partitions: 2, ..Options::default() }).unwrap());
+        let (let_go, blocked) = mpsc::channel();
+        let settings = Settings { arbiters: 1, stall: Duration::from_millis(400), ..Settings::default() };
+        let features = vec![Feature::new(Blocker(blocked.into()))];
+        let node = Node::start(Start { backend: store, features, settings, clock: Clock::System }).await.unwrap();
+        assert_eq!(node.ask(Blocker::at("bad"), false).await.unwrap(), 1);
+        let bad = node.tell(Blocker::at("bad"), true).await.unwrap();
+        // On the same thread, and behind the blocked command of the same key.
+        for key in ["good", "better", "bad"] {
+            assert_eq!(node.ask(Blocker::at(key), false).await.unwrap(), if key == "bad" { 2 } else { 1 });
+        }
+        let Found::Here(view) = node.request(bad).await.unwrap() else { panic!("no such request") };
+        assert_eq!((view.status, view.error.unwrap().code.as_str()), (State::DeadLettered, "blocked"));
+        let_go.send(()).unwrap();
+        assert_eq!(node.ask(Blocker::at("bad"), false).await.unwrap(), 3);
+        assert!(node.audit().await.unwrap().balanced);
+    });
+}
