@@ -23,7 +23,7 @@ use crate::{
 
 pub(crate) use {
     presence::Presence,
-    wiring::{inspect, open},
+    wiring::{STORE_FILE, inspect, open},
 };
 
 /// A product: features on a store.

@@ -10,11 +10,14 @@ use std::{
 use crate::{
     backend::{Backend, embedded::Embedded},
     config::{Config, Kind},
-    error::Result,
+    error::{Error, Result},
     feature::Feature,
     gateway::Gateway,
     runtime::node::Node,
 };
+
+/// The embedded store's file in its data directory.
+pub(crate) const STORE_FILE: &str = "greenroom.db";
 
 /// The store that the configuration names, open for this process alone.
 pub(crate) struct Store {
@@ -46,7 +49,8 @@ impl Store {
 pub(crate) fn open(config: &Config) -> Result<Store> {
     match config.store.kind {
         Kind::Embedded => {
-            let embedded = Embedded::open(&config.store.data, config.store.embedded())?;
+            let embedded = Embedded::open(&config.store.data, config.store.embedded());
+            let embedded = embedded.map_err(|e| named(e, &config.store.data))?;
             Ok(Store { embedded: Arc::new(embedded) })
         }
     }
@@ -54,7 +58,17 @@ pub(crate) fn open(config: &Config) -> Result<Store> {
 
 /// Opens an existing store only to read it.
 pub(crate) fn inspect(data: &Path) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(Embedded::inspect(data)?))
+    Ok(Arc::new(Embedded::inspect(data).map_err(|e| named(e, data))?))
+}
+
+/// Whatever is wrong with a store, the file that it is wrong with is named.
+fn named(error: Error, data: &Path) -> Error {
+    let file = data.join(STORE_FILE).display().to_string();
+    if error.to_string().contains(&data.display().to_string()) {
+        error
+    } else {
+        error.context(format!("opening {file}"))
+    }
 }
 
 /// Starts the gateway in front of `node`, and tells its address as others on this machine reach it.

@@ -87,7 +87,7 @@ fn watch(cx: &Context, server: &Server, id: RequestId) -> Result<Verdict, Troubl
             let shown = match () {
                 () if event == last => Ok(()),
                 () if cx.out.json => cx.out.value(&event),
-                () => show(&event, &cx.out),
+                () => show(&news(&event, &last), &cx.out),
             };
             last = event;
             shown.is_ok() && !ended(&last)
@@ -102,6 +102,15 @@ fn watch(cx: &Context, server: &Server, id: RequestId) -> Result<Verdict, Troubl
             _ => std::thread::sleep(Duration::from_secs(1)),
         }
     }
+}
+
+/// The event without the failure that was shown before: it is told once.
+fn news(event: &Value, last: &Value) -> Value {
+    let mut event = event.clone();
+    if let Some(members) = event.as_object_mut().filter(|members| members.get("error") == last.get("error")) {
+        members.remove("error");
+    }
+    event
 }
 
 fn unknown(id: RequestId) -> Error {

@@ -4,19 +4,19 @@ use std::{path::Path, time::SystemTime};
 
 use super::Finding;
 use crate::{
-    app::{Presence, inspect},
+    app::{Presence, STORE_FILE, inspect},
     config::{Config, show_duration},
 };
 
 pub(super) fn examine(config: &Config, data: &Path) -> Vec<Finding> {
-    let file = data.join("greenroom.db");
+    let file = data.join(STORE_FILE);
     if !file.exists() {
         return vec![Finding::ok("store", "none yet: the first start makes one")];
     }
     let mut findings = vec![match inspect(data) {
         Err(error) => Finding::failure(
             "store",
-            format!("{} cannot be read: {error}", file.display()),
+            error.to_string(),
             "restore a backup, or use the version of Greenroom that made it",
         ),
         Ok(store) => match (store.partitions(), config.store.partitions) {
