@@ -15,9 +15,9 @@ pub(crate) fn start(log: &Log) {
     start_with(log, &log.filter);
 }
 
-/// Starts logging, but says only warnings unless another filter than the default was asked for.
+/// Starts logging of warnings only: for programs whose own output is the point.
 pub(crate) fn start_quiet(log: &Log) {
-    start_with(log, if log.filter == "info" { "warn" } else { &log.filter });
+    start_with(log, "warn");
 }
 
 /// Whether `text` is a filter, and if not, why.

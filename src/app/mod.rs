@@ -5,11 +5,14 @@ mod banner;
 mod limits;
 mod presence;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
+    backend::Backend,
     clock::Clock,
     config::{Config, Sources},
     error::{Error, Result},
@@ -20,7 +23,7 @@ use crate::{
 
 pub(crate) use {
     presence::Presence,
-    wiring::{Store, inspect, open},
+    wiring::{inspect, open},
 };
 
 /// A product: features on a store.
@@ -65,30 +68,44 @@ impl App {
         let config = self.config?;
         logging::start(&config.log);
         limits::raise();
-        in_system(async move {
+        let features = self.features;
+        let first = self.first_request;
+        let store = open(&config)?;
+        let backend = store.backend();
+        let served = in_system(async {
             let began = Instant::now();
             let signals = stop::Signals::listen()?;
-            let (store, node) = start(&config, self.features.clone()).await?;
-            let (gateway, url) = wiring::gateway(&node, &self.features, &config)?;
+            let node = start(&config, backend, features.clone()).await?;
+            let (gateway, url) = wiring::gateway(&node, &features, &config)?;
             store.announce(&url)?;
-            banner::show(&config, &node, &url, self.first_request.as_deref(), began);
+            banner::show(&config, &node, &url, first.as_deref(), began);
             stop::serve(signals, node, gateway, &config.drain).await;
             Ok(())
-        })
+        });
+        store.close();
+        served
     }
 
     /// Starts a node without HTTP, runs `play` on it, drains, and returns what `play` returned.
     ///
-    /// Only warnings are logged, unless `GREENROOM_LOG` says otherwise.
+    /// Only warnings are logged, unless `GREENROOM_LOG` or the configuration says otherwise.
     pub fn run_until<T, F: Future<Output = Result<T>>>(self, play: impl FnOnce(Node) -> F) -> Result<T> {
         let config = self.config?;
-        logging::start_quiet(&config.log);
-        in_system(async move {
-            let (_store, node) = start(&config, self.features).await?;
+        if config.is_default("log.filter") {
+            logging::start_quiet(&config.log);
+        } else {
+            logging::start(&config.log);
+        }
+        let store = open(&config)?;
+        let backend = store.backend();
+        let played = in_system(async {
+            let node = start(&config, backend, self.features).await?;
             let played = play(node.clone()).await;
             node.drain(config.drain.deadline).await;
             played
-        })
+        });
+        store.close();
+        played
     }
 }
 
@@ -97,10 +114,8 @@ fn in_system<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     actix::System::new().block_on(work)
 }
 
-async fn start(config: &Config, features: Vec<Feature>) -> Result<(Store, Node)> {
-    let store = open(config)?;
-    let backend = store.backend();
+async fn start(config: &Config, backend: Arc<dyn Backend>, features: Vec<Feature>) -> Result<Node> {
     let settings = config.runtime.settings();
     let node = Node::start(Start { backend, features, settings, clock: Clock::System }).await;
-    Ok((store, node.map_err(|e: Error| e.context("starting the node"))?))
+    node.map_err(|e: Error| e.context("starting the node"))
 }

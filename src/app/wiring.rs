@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -23,6 +24,16 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn backend(&self) -> Arc<dyn Backend> {
         self.embedded.clone()
+    }
+
+    /// Lets go of the store when the threads that used it have, so that whoever opens it next
+    /// finds it free. After the system has ended: its threads end a moment later than they are told.
+    pub(super) fn close(self) {
+        let began = Instant::now();
+        // A handler that never returns keeps its thread, and must not keep the process.
+        while Arc::strong_count(&self.embedded) > 1 && began.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Tells other processes where this one listens.

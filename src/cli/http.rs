@@ -107,11 +107,9 @@ impl Server {
 /// What an RFC 9457 problem means for whoever typed the command.
 fn problem(status: u16, json: &Value) -> Trouble {
     let text = |name: &str| json.get(name).and_then(Value::as_str);
-    let mut what = match (text("title"), text("detail")) {
-        (Some(title), Some(detail)) if title != detail => format!("{title}: {detail}"),
-        (Some(one), _) | (_, Some(one)) => one.to_owned(),
-        _ => format!("the server answered {status}"),
-    };
+    // The detail is about this very case; the title only names its kind.
+    let said = text("detail").or(text("title"));
+    let mut what = said.map_or_else(|| format!("the server answered {status}"), str::to_owned);
     for error in json.get("errors").and_then(Value::as_array).into_iter().flatten() {
         let text = |name: &str| error.get(name).and_then(Value::as_str);
         let place = ["pointer", "parameter", "header"].into_iter().find_map(text).filter(|place| !place.is_empty());
@@ -121,7 +119,8 @@ fn problem(status: u16, json: &Value) -> Trouble {
     let trouble = Trouble::new(what);
     match status {
         401 | 403 => trouble.help("set GREENROOM_ADMIN__TOKEN to the server's admin token"),
-        404 => trouble.help("check the id; results are forgotten after runtime.retention"),
+        410 => trouble.help("results are kept for runtime.retention"),
+        404 => trouble.help("check the id, and that this is the server it came from"),
         429 | 503 => trouble.help("the server is busy or draining: try again in a moment"),
         _ => trouble,
     }
@@ -148,11 +147,11 @@ mod tests {
         let trouble = problem(
             422,
             &json!({
-                "title": "Not a command", "detail": "of kind order",
+                "title": "Not a command",
                 "errors": [{"pointer": "/amount", "reason": "expected a number"}]
             }),
         );
-        assert_eq!(trouble.what, "Not a command: of kind order\n/amount: expected a number");
+        assert_eq!(trouble.what, "Not a command\n/amount: expected a number");
         assert!(problem(401, &Value::Null).help.unwrap().contains("GREENROOM_ADMIN__TOKEN"));
         assert_eq!(problem(500, &Value::Null).what, "the server answered 500");
     }

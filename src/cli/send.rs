@@ -39,7 +39,7 @@ pub(super) struct Send {
     #[arg(value_name = "KIND/KEY", value_parser = parsed::<Address>)]
     to: Address,
     /// The command as the actor's type reads it; - reads standard input
-    #[arg(value_name = "JSON")]
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
     command: String,
     /// Not before this long from now
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

@@ -67,3 +67,77 @@ fn help_teaches_by_example_under_the_products_own_name() {
     let renamed = command("shop", "1").render_long_help().to_string();
     assert!(renamed.contains("shop doctor") && !renamed.contains("greenroom doctor"), "{renamed}");
 }
+
+mod offline {
+    //! Commands on a store that nobody serves.
+
+    use super::*;
+    use crate::{Actor, Error, Retry};
+
+    struct Till;
+
+    impl Actor for Till {
+        const KIND: &'static str = "till";
+        type State = i64;
+        type Command = i64;
+        type Reply = i64;
+
+        async fn handle(&self, total: &mut i64, add: i64, _: &crate::Context<Self>) -> Result<i64> {
+            match add {
+                0 => Err(Error::new("nothing to add")),
+                ..0 => Err(Error::terminal("a till only takes")),
+                _ => {
+                    *total += add;
+                    Ok(*total)
+                }
+            }
+        }
+
+        fn retry(&self) -> Retry {
+            Retry::times(1)
+        }
+    }
+
+    fn features(_: &Config) -> Result<Vec<Feature>> {
+        Ok(vec![Feature::new(Till)])
+    }
+
+    fn exits(dir: &std::path::Path, args: &str) -> String {
+        let data = dir.display().to_string();
+        let args = std::iter::once("till").chain(args.split_whitespace()).chain(["--data", &data]);
+        format!("{:?}", run(Product::new("till", "1", features), args.map(OsString::from)))
+    }
+
+    #[test]
+    fn what_is_sent_is_handled_and_accounted_for() {
+        let (fine, wrong) = (format!("{:?}", ExitCode::SUCCESS), format!("{:?}", ExitCode::from(WRONG)));
+        let dir = tempfile::tempdir().unwrap();
+        let exits = |args: &str| exits(dir.path(), args);
+        // There is nothing to look at before there is a store.
+        assert_eq!(exits("audit"), wrong);
+        assert_eq!(exits("send till/a 5 --wait 10s"), fine);
+        assert_eq!(exits("send till/a -1 --wait 10s"), wrong, "a terminal error fails the command");
+        assert_eq!(exits("send till/a 0 --wait 10s"), wrong, "the only attempt failed");
+        assert_eq!(exits("send till/a \"five\""), wrong, "not a command of the kind");
+        assert_eq!(exits("send shop/a 5"), wrong, "no such kind");
+        assert_eq!(exits("dead list --kind till"), fine);
+        assert_eq!(exits("dead discard --all --yes"), fine);
+        assert_eq!(exits("send till/b 0 --wait 10s"), wrong);
+        assert_eq!(exits("dead redrive --kind till"), fine);
+        assert_eq!(exits("request show 018f2c9e-0000-8000-8000-000000000000"), wrong);
+        assert_eq!(exits("audit --json"), fine);
+        let audit = wait(crate::app::inspect(dir.path()).unwrap().audit()).unwrap();
+        let ended = (audit.completed, audit.failed, audit.cancelled);
+        assert_eq!((audit.accepted, ended, audit.in_flight, audit.balanced), (4, (1, 1, 1), 1, true), "{audit:?}");
+    }
+
+    #[test]
+    fn nothing_named_is_no_wish_for_everything() {
+        let usage = format!("{:?}", ExitCode::from(trouble::USAGE));
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(exits(dir.path(), "dead redrive"), usage);
+        assert_eq!(exits(dir.path(), "dead discard --yes"), usage);
+    }
+
+    use crate::cli::target::wait;
+}

@@ -29,6 +29,11 @@ impl Config {
         all
     }
 
+    /// Whether `key` has the value that the reference gives it.
+    pub(crate) fn is_default(&self, key: &str) -> bool {
+        self.shown().iter().any(|shown| shown.key == key && shown.default)
+    }
+
     fn walk(&self, key: &str, value: &Value, all: &mut Vec<Shown>) {
         match value {
             Value::Dict(_, dict) if !dict.is_empty() => {

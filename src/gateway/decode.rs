@@ -27,7 +27,7 @@ pub(crate) fn query<T: Checked>(text: &str) -> Result<T, Problem> {
     let pairs = serde_urlencoded::Deserializer::new(form_urlencoded_pairs(text));
     let value: T = serde_path_to_error::deserialize(pairs).map_err(|error| {
         let reason = error.inner().to_string();
-        let name = missing(&reason).map_or_else(|| error.path().to_string(), str::to_owned);
+        let name = field(&reason).map_or_else(|| error.path().to_string(), str::to_owned);
         Problem::of(&MALFORMED_QUERY).fault(Place::Parameter(name), reason)
     })?;
     validated(value, |path| Place::Parameter(path.to_string()), &MALFORMED_QUERY)
@@ -68,7 +68,7 @@ fn body_problem<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) ->
         // Not reached: what failed fails again.
         Ok(_) => String::new(),
     };
-    if let Some(field) = missing(&reason) {
+    if let Some(field) = field(&reason) {
         push(&mut pointer, field);
     }
     Problem::invalid(pointer, reason)
@@ -84,9 +84,10 @@ fn reason(error: &serde_json::Error) -> String {
     text
 }
 
-/// The field that serde says is missing: its error is at the parent.
-fn missing(reason: &str) -> Option<&str> {
-    reason.strip_prefix("missing field `")?.strip_suffix('`')
+/// The field that serde says is missing or there twice: its error is at the parent.
+fn field(reason: &str) -> Option<&str> {
+    let rest = reason.strip_prefix("missing field `").or_else(|| reason.strip_prefix("duplicate field `"))?;
+    rest.strip_suffix('`')
 }
 
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
@@ -178,6 +179,7 @@ mod tests {
             (r#"{"customer":"a","lines":[{"quantity":1,"a/b~c":1}]}"#, r#""pointer":"/lines/0/a~1b~0c""#),
             (r#"{"customer":"a","lines":[{"quantity":1}],"extra":1}"#, r#""pointer":"/extra""#),
             (r#"{"lines":[]}"#, r#""pointer":"/customer""#),
+            (r#"{"customer":"a","customer":"b"}"#, r#""pointer":"/customer""#),
             (r#"[]"#, r#""pointer":"""#),
         ] {
             let (status, told) = refused(text);

@@ -103,7 +103,7 @@ pub(crate) async fn cancel(node: Node, id: web::Path<String>) -> Result<HttpResp
         Cancel::Cancelled => {
             // What is stored says when; that it is cancelled is certain already.
             let view = find(&node, id).await.ok().filter(|view| view.status == State::Cancelled);
-            let view = view.unwrap_or_else(|| View {
+            let view = view.unwrap_or(View {
                 request: id,
                 status: State::Cancelled,
                 attempts: 0,

@@ -53,6 +53,8 @@ pub(crate) struct Core<A: Actor> {
     parking: Cell<usize>,
     parks: Cell<u64>,
     parked: Notify,
+    /// A signal has come since the work last looked.
+    woken: Cell<bool>,
     memory: RefCell<Option<Memory<A::State>>>,
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address
         parking: Cell::default(),
         parks: Cell::default(),
         parked: Notify::new(),
+        woken: Cell::default(),
         memory: RefCell::new(Some(memory)),
     });
     let activation = Activation { core, working: false };
@@ -102,6 +105,7 @@ impl<A: Actor> actix::Handler<Signal> for Activation<A> {
 
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         self.core.slot.used.set(true);
+        self.core.woken.set(true);
         match signal {
             Signal::Deliver(delivery) => self.core.arrive(*delivery),
             Signal::Wake => self.core.finished(1),
@@ -222,12 +226,14 @@ impl<A: Actor> Core<A> {
         // Only one work runs at a time, so the memory is always there.
         let Some(mut memory) = self.memory.borrow_mut().take() else { return };
         while !self.room.stopping() {
+            self.woken.set(false);
             let more = if !self.queue.borrow().is_empty() {
                 self.turn(&mut memory).await
             } else {
                 self.behind.get() && self.refill().await
             };
-            if !more {
+            // A signal that came meanwhile may have changed the answer.
+            if !more && !self.woken.get() {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::sync::Notify;
@@ -54,6 +54,17 @@ pub(crate) struct Plan {
     pub(crate) died: Notify,
     met: Mutex<std::collections::HashMap<Point, u64>>,
     pub(crate) replay: AtomicBool,
+    begun: AtomicU64,
+    open: AtomicU64,
+}
+
+/// A call to the store that has not ended.
+pub(crate) struct Call(Arc<Plan>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Plan {
@@ -73,7 +84,24 @@ impl Plan {
         self.crashed.load(Ordering::SeqCst)
     }
 
-    /// How often each boundary was met.
+    /// Dies no more.
+    pub(crate) fn spare(&self) {
+        *self.crash.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A call to the store has begun; it ends with what is returned.
+    pub(crate) fn call(self: &Arc<Self>) -> Call {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.open.fetch_add(1, Ordering::SeqCst);
+        Call(self.clone())
+    }
+
+    /// How many calls were begun, and how many have not ended.
+    pub(crate) fn calls(&self) -> (u64, u64) {
+        (self.begun.load(Ordering::SeqCst), self.open.load(Ordering::SeqCst))
+    }
+
+    /// How often a boundary was met.
     pub(crate) fn met(&self, point: Point) -> u64 {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).get(&point).copied().unwrap_or(0)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`node`] is the handle; [`arbiters`] the threads; a [`partition`] reads its messages and hands
 //! them to [`activation`]s, which work in [`turn`]s of [`handle`]d commands; the [`commit`]ter
-//! groups what they did; [`deliver`] tells whoever waits.
+//! groups what they did; [`deliver`] tells whoever waits; the [`supervisor`] watches the threads.
 
 pub(crate) mod activation;
 pub(crate) mod arbiters;
@@ -16,5 +16,6 @@ pub(crate) mod partition;
 pub(crate) mod room;
 pub mod settings;
 pub(crate) mod shared;
+pub(crate) mod supervisor;
 pub(crate) mod turn;
 pub mod view;

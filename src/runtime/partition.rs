@@ -15,10 +15,11 @@ use super::{
     faults::Point,
     room::{Delivery, Room, Signal, Slot},
     shared::Shared,
+    supervisor::Beat,
 };
 use crate::{
     address::Address,
-    backend::{Home, Stored},
+    backend::{Home, Lookup, Stored},
     envelope::Position,
     error::{Error, Failure, Result},
 };
@@ -36,15 +37,27 @@ pub(crate) struct Partition {
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
+/// What a partition is opened with.
+pub(crate) struct Opening {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partition: u16,
+    pub(crate) beat: Arc<Beat>,
+    /// The message that blocked the last owner's thread.
+    pub(crate) blamed: Option<Position>,
+}
+
 /// Takes the lease and starts reading.
-pub(crate) async fn open(shared: Arc<Shared>, partition: u16) -> Result<actix::Addr<Partition>> {
+pub(crate) async fn open(Opening { shared, partition, beat, blamed }: Opening) -> Result<actix::Addr<Partition>> {
     let lease = shared.backend.acquire(partition).await?;
     let accepted = shared.backend.ledgers().await?.get(usize::from(partition)).map_or(0, |ledger| ledger.accepted);
     if !lease.clean {
         info!(partition, epoch = lease.epoch, "the last owner did not let go in order: what it ran is suspect");
     }
     let suspects = Position::new(partition, if lease.clean { 0 } else { accepted });
-    let room = Room::new(shared, lease, suspects);
+    let room = Room::new(shared, lease, suspects, beat);
+    if let Some(position) = blamed {
+        quarantine(&room, position).await?;
+    }
     let tasks = vec![
         actix::spawn({
             let room = room.clone();
@@ -144,6 +157,23 @@ impl actix::Handler<Drain> for Partition {
             quiet
         }))
     }
+}
+
+/// Ends the message that blocked the last owner's thread in the dead letters.
+async fn quarantine(room: &Rc<Room>, position: Position) -> Result<()> {
+    let Lookup::Waiting(stored) = room.shared.backend.lookup(position).await? else { return Ok(()) };
+    let Some(address) = address(room, &stored).await else { return Ok(()) };
+    let message = format!(
+        "the handler blocked its thread for {:?} without awaiting: move blocking work to the blocking pool",
+        room.shared.settings.stall
+    );
+    let buried = room.bury(&stored, address, failure(room, "blocked", message));
+    // The committer's task is not running yet.
+    tokio::select! {
+        () = buried => {}
+        () = room.committer.run() => {}
+    }
+    Ok(())
 }
 
 /// Reads the mailbox in order, as far as there is memory for it.

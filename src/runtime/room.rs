@@ -15,7 +15,7 @@ use actix::Recipient;
 use tokio::sync::Notify;
 use tracing::error;
 
-use super::{commit::Committer, shared::Shared};
+use super::{commit::Committer, shared::Shared, supervisor::Beat};
 use crate::{
     address::Address,
     backend::{Commit, Done, Lease, Outcome, Stored},
@@ -73,6 +73,7 @@ pub(crate) struct Room {
     pub(crate) shared: Arc<Shared>,
     pub(crate) lease: Lease,
     pub(crate) committer: Committer,
+    pub(crate) beat: Arc<Beat>,
     pub(crate) slots: RefCell<HashMap<Address, Slot>>,
     /// Activations in the order they were last found unused; the front one leaves first.
     ring: RefCell<VecDeque<Address>>,
@@ -96,12 +97,13 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(shared: Arc<Shared>, lease: Lease, suspects: Position) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, lease: Lease, suspects: Position, beat: Arc<Beat>) -> Rc<Self> {
         let opened = shared.clock.now();
         Rc::new(Self {
             committer: Committer::new(shared.clone(), lease),
             shared,
             lease,
+            beat,
             slots: RefCell::default(),
             ring: RefCell::default(),
             activation_bytes: Cell::default(),
@@ -224,6 +226,10 @@ impl Room {
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
         self.quiet.notify_one();
+        // Whoever reads this partition next in this process may have missed what was read here.
+        let signals = self.shared.backend.signals(self.lease.partition);
+        signals.arrived.notify_waiters();
+        signals.deferred.notify_waiters();
     }
 
     /// An activation has begun to work; it says so again when it has ended.

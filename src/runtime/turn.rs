@@ -15,6 +15,7 @@ use super::{
     faults::Point,
     handle::{Handled, UNDECODABLE, guarded, handle},
     room::Delivery,
+    supervisor::Blame,
     view::{Found, State},
 };
 use crate::{
@@ -191,7 +192,10 @@ impl<A: Actor> Core<A> {
             let _ = shared.clock.limit(limit, rehearsal).await;
         }
         let (result, concluded) = {
-            let mut run = std::pin::pin!(handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span));
+            let mut run = {
+                let run = handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span);
+                std::pin::pin!(Blame::new(&self.room.beat, position, run))
+            };
             match poll!(&mut run) {
                 std::task::Poll::Ready(result) => (result, None),
                 std::task::Poll::Pending => {

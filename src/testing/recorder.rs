@@ -82,6 +82,7 @@ impl Recorder {
             if self.plan.crashed() {
                 std::future::pending::<()>().await;
             }
+            let _open = self.plan.call();
             let answer = call.await;
             if self.plan.crashed() {
                 std::future::pending::<()>().await;
@@ -142,7 +143,9 @@ impl Commits for Recorder {
         // On its way to the disk, a commit happens whether or not the process lives to hear of it.
         let (store, history) = (self.store.clone(), self.history.clone());
         let (reply, answer) = tokio::sync::oneshot::channel();
+        let open = self.plan.call();
         actix::spawn(async move {
+            let _open = open;
             let answers = store.commit(lease, batch.clone()).await;
             for (commit, _) in batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
                 history.committed(commit);

@@ -1,0 +1,112 @@
+//! The operator's side: who is let in, dead letters, the ledger, sending by hand.
+
+use actix_web::{http::header, test::TestRequest};
+use serde_json::{Value, json};
+
+use super::{FLAKY, app, assert_described, call, json_post, node_of, on, problem, value};
+use crate::{
+    backend::embedded::{Embedded, Options},
+    gateway::schemas::{AuditView, DeadLetterPage, LedgerView},
+};
+
+fn here(request: TestRequest) -> TestRequest {
+    request.insert_header((header::HOST, "localhost"))
+}
+
+#[actix_web::test]
+async fn administration_is_for_the_token_or_for_who_is_here() {
+    let list = || TestRequest::get().uri("/admin/dead-letters").insert_header((header::HOST, "localhost:8080"));
+    let open = app(|_| {}).await;
+    let (status, _, body) = call(&open, list()).await;
+    assert_eq!((status.as_u16(), serde_json::from_slice::<Value>(&body).unwrap()), (200, json!({ "items": [] })));
+    let rebound = list().insert_header((header::HOST, "rebound.example"));
+    assert_eq!(problem(&open, rebound).await.2["type"], "/problems/admin-closed");
+    let public = app(|settings| settings.listen = ([0, 0, 0, 0], 80).into()).await;
+    assert_eq!(problem(&public, list()).await.0, 403);
+    let guarded = app(|settings| settings.admin_token = Some("0123456789abcdef".into())).await;
+    let (status, headers, _) = problem(&guarded, list()).await;
+    assert!(status == 401 && headers.contains_key(header::WWW_AUTHENTICATE));
+    let bearing = list().insert_header((header::AUTHORIZATION, "Bearer 0123456789abcdef"));
+    assert_eq!(call(&guarded, bearing).await.0, 200);
+}
+
+#[actix_web::test]
+async fn an_operation_on_many_says_which() {
+    let app = app(|_| {}).await;
+    let redrive =
+        |body: &str| json_post("/admin/dead-letters/redrive", body).insert_header((header::HOST, "localhost"));
+    for unclear in ["{}", r#"{"all":true,"kind":"order"}"#, r#"{"ids":[],"all":true}"#] {
+        assert_eq!(problem(&app, redrive(unclear)).await.0, 422, "{unclear}");
+    }
+    for clear in [r#"{"all":true}"#, r#"{"kind":"order","key":"7"}"#, r#"{"ids":["x"]}"#] {
+        assert_eq!(call(&app, redrive(clear)).await.2, br#"{"count":0,"more":false}"#, "{clear}");
+    }
+}
+
+#[actix_web::test]
+async fn a_dead_letter_is_listed_shown_redriven_and_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let app =
+        on(node_of(Embedded::open(dir.path(), Options { partitions: 1, ..Options::default() }).unwrap()).await, |_| {})
+            .await;
+    for n in 0..3 {
+        let post = json_post(&format!("/counters/c{n}"), &json!({ "by": FLAKY }).to_string());
+        let (status, _, body) = call(&app, post.insert_header(("prefer", "wait=5"))).await;
+        assert_eq!((status.as_u16(), &value(&body)["status"]), (202, &json!("dead-lettered")));
+    }
+    let (_, _, body) = call(&app, here(TestRequest::get().uri("/admin/dead-letters?kind=counter&limit=2"))).await;
+    let page = value(&body);
+    assert_described::<DeadLetterPage>(&page);
+    assert_eq!(page["items"].as_array().unwrap().len(), 2);
+    assert_eq!(page["items"][0]["to"], "counter/c0");
+    assert_eq!(page["items"][0]["failures"][0]["causes"], json!(["the line is dead"]));
+    let next = format!("/admin/dead-letters?limit=2&cursor={}", page["cursor"].as_str().unwrap());
+    let rest = value(&call(&app, here(TestRequest::get().uri(&next))).await.2);
+    assert_eq!(rest["items"].as_array().unwrap().len(), 1);
+    assert!(rest.get("cursor").is_none());
+    let wrong = here(TestRequest::get().uri("/admin/dead-letters?cursor=x"));
+    assert_eq!(problem(&app, wrong).await.2["errors"][0]["parameter"], "cursor");
+
+    let one = format!("/admin/dead-letters/{}", page["items"][0]["id"].as_str().unwrap());
+    assert_eq!(value(&call(&app, here(TestRequest::get().uri(&one))).await.2), page["items"][0]);
+    assert_eq!(call(&app, here(TestRequest::delete().uri(&one))).await.0, 200);
+    assert_eq!(problem(&app, here(TestRequest::get().uri(&one))).await.0, 404);
+    let request = format!("/requests/{}", page["items"][0]["id"].as_str().unwrap());
+    assert_eq!(value(&call(&app, TestRequest::get().uri(&request)).await.2)["status"], "cancelled");
+
+    let many = here(json_post("/admin/dead-letters/discard", r#"{"kind":"counter"}"#));
+    assert_eq!(value(&call(&app, many).await.2), json!({ "count": 2, "more": false }));
+    let (_, _, body) = call(&app, here(TestRequest::get().uri("/admin/ledger"))).await;
+    assert_described::<LedgerView>(&value(&body));
+    assert_eq!((&value(&body)["accepted"], &value(&body)["cancelled"]), (&json!(3), &json!(3)));
+    let (status, _, body) = call(&app, here(TestRequest::post().uri("/admin/audit"))).await;
+    assert_eq!(status, 200, "{}", value(&body));
+    assert_described::<AuditView>(&value(&body));
+    assert_eq!(value(&body)["balanced"], true);
+}
+
+#[actix_web::test]
+async fn a_command_sent_by_hand_is_checked_first() {
+    let app = app(|_| {}).await;
+    let send = |body: Value| here(json_post("/admin/send", &body.to_string()));
+    for (body, pointer) in [
+        (json!({ "to": "counter", "command": 1 }), "/to"),
+        (json!({ "to": "nobody/1", "command": 1 }), "/to"),
+        (json!({ "to": "counter/1", "command": "one" }), "/command"),
+        (json!({ "to": "counter/1" }), "/command"),
+    ] {
+        let (status, _, told) = problem(&app, send(body.clone())).await;
+        assert_eq!((status, &told["errors"][0]["pointer"]), (422, &json!(pointer)), "{body} {told}");
+    }
+    let sent = send(json!({ "to": "counter/1", "command": 3 })).insert_header(("prefer", "wait=5"));
+    let (status, _, body) = call(&app, sent).await;
+    assert_eq!((status.as_u16(), &value(&body)["result"]), (200, &json!(3)));
+    let later = send(json!({ "to": "counter/1", "command": 3, "after_ms": 60_000 }));
+    let (status, _, body) = call(&app, later).await;
+    let request = format!("/requests/{}", value(&body)["request"].as_str().unwrap());
+    assert_eq!(status, 202);
+    // It waits for its time, so it can still be cancelled, once.
+    assert_eq!(value(&call(&app, TestRequest::delete().uri(&request)).await.2)["status"], "cancelled");
+    let (status, _, told) = problem(&app, TestRequest::delete().uri(&request)).await;
+    assert_eq!((status, &told["state"]), (409, &json!("cancelled")));
+}

@@ -1,0 +1,176 @@
+//! Commits: all or nothing, refused when stale or when a message is gone, counted in the ledger.
+
+use greenroom::{
+    backend::{DeadFilter, Lookup, Refused, Sent, StateWrite, Status},
+    error::Failure,
+};
+
+use super::*;
+
+fn state(from: u64, doc: &[u8]) -> Option<StateWrite> {
+    Some(StateWrite { from, doc: doc.to_vec(), fields: Vec::new() })
+}
+
+fn failure(attempt: u32) -> Failure {
+    Failure {
+        code: "error".into(),
+        message: "no".into(),
+        causes: vec!["why".into()],
+        terminal: false,
+        attempt,
+        at: NOW,
+    }
+}
+
+#[test]
+fn state_result_and_outbox_become_true_together() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = backend.acquire(partition).await.unwrap();
+        let position = append(&backend, message("thing/a", "1")).await;
+        let stored = first(&backend, partition, start(partition)).await;
+        let mut all = commit("thing/a");
+        all.state = state(0, b"doc");
+        all.done.push(done(&stored));
+        all.outbox.push(Sent { envelope: envelope("thing/b", "2").into(), due: None });
+        all.outbox.push(Sent { envelope: envelope("thing/b", "3").into(), due: Some(NOW + 5) });
+        assert_eq!(backend.commit(lease, vec![all].into()).await, [Ok(())]);
+        let loaded = backend.load(vec![address("thing/a")]).await.unwrap();
+        assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (1, b"doc".as_slice()));
+        let Lookup::Ended(ended) = backend.lookup(position).await.unwrap() else { panic!("not ended") };
+        assert_eq!((ended.status, ended.reply.unwrap().get()), (Status::Completed, "1"));
+        let to = address("thing/b").partition(4);
+        let sent = backend.read(to, start(to), 10).await.unwrap();
+        assert_eq!(sent.iter().filter(|s| s.envelope.as_ref().unwrap().to == address("thing/b")).count(), 1);
+        let audit = backend.audit().await.unwrap();
+        assert_eq!((audit.accepted, audit.completed, audit.in_flight, audit.balanced), (3, 1, 2, true), "{audit:?}");
+    });
+}
+
+#[test]
+fn a_refused_commit_leaves_nothing_and_does_not_hurt_its_group() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = backend.acquire(partition).await.unwrap();
+        append(&backend, message("thing/a", "1")).await;
+        append(&backend, message("thing/a", "2")).await;
+        let both = backend.read(partition, start(partition), 2).await.unwrap();
+        // Ends the first message, then a message that is gone: neither may happen.
+        let mut refused = commit("thing/a");
+        refused.state = state(0, b"never");
+        refused.done = vec![done(&both[0]), Done { position: Position::new(partition, 999), ..done(&both[0]) }];
+        refused.outbox.push(Sent { envelope: envelope("thing/b", "9").into(), due: None });
+        let mut fine = commit("thing/a");
+        fine.done.push(done(&both[1]));
+        let answers = backend.commit(lease, vec![refused, fine].into()).await;
+        assert_eq!(answers, [Err(Refused::Gone(Position::new(partition, 999))), Ok(())]);
+        assert_eq!(backend.load(vec![address("thing/a")]).await.unwrap()[0].rev, 0);
+        assert_eq!(first(&backend, partition, start(partition)).await.position, both[0].position);
+        let audit = backend.audit().await.unwrap();
+        assert_eq!((audit.accepted, audit.completed, audit.balanced), (2, 1, true), "{audit:?}");
+    });
+}
+
+#[test]
+fn a_message_ends_once() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = backend.acquire(partition).await.unwrap();
+        append(&backend, message("thing/a", "1")).await;
+        let stored = first(&backend, partition, start(partition)).await;
+        let mut ends = commit("thing/a");
+        ends.done.push(done(&stored));
+        let answers = backend.commit(lease, vec![ends.clone(), ends].into()).await;
+        assert_eq!(answers, [Ok(()), Err(Refused::Gone(stored.position))]);
+    });
+}
+
+#[test]
+fn a_stale_owner_or_revision_is_refused() {
+    each(|backend| async move {
+        let old = backend.acquire(0).await.unwrap();
+        let new = backend.acquire(0).await.unwrap();
+        assert!(new.epoch > old.epoch && old.clean && !new.clean);
+        let write = |from, doc: &[u8]| {
+            let mut commit = commit("thing/a");
+            commit.state = state(from, doc);
+            Arc::new(vec![commit])
+        };
+        assert_eq!(backend.commit(old, write(0, b"old")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(new, write(0, b"one")).await, [Ok(())]);
+        assert_eq!(backend.commit(new, write(0, b"again")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(new, write(5, b"ahead")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(new, write(1, b"two")).await, [Ok(())]);
+        assert!(backend.begin(old, vec![]).await.unwrap_err().is_terminal());
+        let loaded = backend.load(vec![address("thing/a")]).await.unwrap();
+        assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (2, b"two".as_slice()));
+        // A stale owner lets go of nothing.
+        backend.release(old).await.unwrap();
+        assert!(!backend.acquire(0).await.unwrap().clean);
+    });
+}
+
+#[test]
+fn dead_letters_keep_message_and_causes_and_can_be_redriven_or_discarded() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = backend.acquire(partition).await.unwrap();
+        for n in 1..=2 {
+            append(&backend, message("thing/a", &n.to_string())).await;
+        }
+        let both = backend.read(partition, start(partition), 2).await.unwrap();
+        let mut dies = commit("thing/a");
+        dies.done =
+            both.iter().map(|s| Done { outcome: Outcome::Dead(vec![failure(1)]), attempts: 3, ..done(s) }).collect();
+        assert_eq!(backend.commit(lease, vec![dies].into()).await, [Ok(())]);
+        let dead =
+            backend.dead(DeadFilter { kind: Some("thing".into()), ..DeadFilter::default() }, None, 10).await.unwrap();
+        assert_eq!(dead.len(), 2);
+        assert_eq!((dead[0].attempts, dead[0].failures.as_slice()), (3, [failure(1)].as_slice()));
+        assert_eq!(backend.dead(DeadFilter::default(), Some(dead[0].position), 10).await.unwrap().len(), 1);
+        assert_eq!(backend.redrive(vec![both[0].position, both[0].position], NOW).await.unwrap(), 1);
+        assert_eq!(backend.discard(vec![both[1].position], NOW).await.unwrap(), 1);
+        let Lookup::Ended(ended) = backend.lookup(both[1].position).await.unwrap() else { panic!("not ended") };
+        assert_eq!(ended.status, Status::Cancelled);
+        let due = backend.due(partition, NOW, Default::default(), 10).await.unwrap();
+        assert_eq!(due.messages.len(), 1);
+        assert_eq!((due.messages[0].attempts, due.messages[0].failures.len()), (0, 0));
+        let audit = backend.audit().await.unwrap();
+        assert_eq!((audit.dead, audit.cancelled, audit.in_flight, audit.balanced), (0, 1, 1, true), "{audit:?}");
+    });
+}
+
+#[test]
+fn what_was_begun_is_counted_and_cannot_be_cancelled() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = backend.acquire(partition).await.unwrap();
+        let (one, two) =
+            (append(&backend, message("thing/a", "1")).await, append(&backend, message("thing/a", "2")).await);
+        assert_eq!(backend.begin(lease, vec![(one, Home::Mailbox)]).await.unwrap(), [1]);
+        assert_eq!(backend.begin(lease, vec![(one, Home::Mailbox)]).await.unwrap(), [2]);
+        assert!(!backend.cancel(one, NOW).await.unwrap());
+        assert!(backend.cancel(two, NOW).await.unwrap());
+        assert!(!backend.cancel(two, NOW).await.unwrap());
+        assert_eq!(backend.begin(lease, vec![(two, Home::Mailbox)]).await.unwrap(), [0]);
+        assert!(backend.audit().await.unwrap().balanced);
+    });
+}
+
+#[test]
+fn results_expire_and_are_then_known_to_have_been() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = backend.acquire(partition).await.unwrap();
+        let position = append(&backend, message("thing/a", "1")).await;
+        let mut ends = commit("thing/a");
+        ends.done.push(done(&first(&backend, partition, start(partition)).await));
+        backend.commit(lease, vec![ends].into()).await;
+        assert_eq!(backend.expire(NOW, NOW).await.unwrap(), 0);
+        assert_eq!(backend.expire(NOW + 1, NOW).await.unwrap(), 1);
+        assert!(matches!(backend.lookup(position).await.unwrap(), Lookup::Expired));
+        assert!(matches!(backend.lookup(Position::new(partition, 2)).await.unwrap(), Lookup::Unknown));
+        let audit = backend.audit().await.unwrap();
+        assert!(audit.balanced, "{audit:?}");
+    });
+}

@@ -1,0 +1,96 @@
+//! What every backend must do: one suite, run against each. A backend that passes keeps the
+//! guarantees as far as a store can.
+
+mod commits;
+mod deferred;
+mod mailbox;
+mod states;
+
+use std::{future::Future, sync::Arc};
+
+use greenroom::{
+    Address,
+    backend::{
+        Append, Appended, Backend, Commit, Done, Home, Outcome, Stored,
+        embedded::{Embedded, Options},
+    },
+    envelope::{Envelope, Position},
+};
+
+/// A time all suites agree on, in milliseconds since the Unix epoch.
+const NOW: i64 = 1_767_225_600_000;
+/// Small enough to be filled by a test.
+const BUDGET: u64 = 64 * 1024;
+
+/// Runs `suite` against every backend there is.
+fn each<F: Future<Output = ()>>(suite: impl Fn(Arc<dyn Backend>) -> F) {
+    let options = Options { partitions: 4, mailbox_bytes: BUDGET };
+    let data = tempfile::tempdir().unwrap();
+    let backends: [(&str, Arc<dyn Backend>); 2] = [
+        ("embedded in memory", Arc::new(Embedded::in_memory(options.clone()).unwrap())),
+        ("embedded on a file", Arc::new(Embedded::open(data.path(), options).unwrap())),
+    ];
+    for (name, backend) in backends {
+        println!("against {name}");
+        actix::System::new().block_on(async {
+            backend.declare("thing", &[]).await.unwrap();
+            suite(backend).await;
+        });
+    }
+}
+
+fn envelope(to: &str, command: &str) -> Envelope {
+    Envelope {
+        to: to.parse().unwrap(),
+        command: serde_json::from_str(command).unwrap(),
+        accepted: NOW,
+        request: true,
+        trace: None,
+        reply: None,
+        cause: None,
+    }
+}
+
+fn message(to: &str, command: &str) -> Append {
+    Append { envelope: envelope(to, command), due: None, idempotency: None }
+}
+
+async fn append(backend: &Arc<dyn Backend>, append: Append) -> Position {
+    match backend.append(vec![append]).await.pop().unwrap().unwrap() {
+        Appended::New(position) => position,
+        seen => panic!("not new: {seen:?}"),
+    }
+}
+
+/// The first message of the partition after `after`.
+async fn first(backend: &Arc<dyn Backend>, partition: u16, after: Position) -> Stored {
+    backend.read(partition, after, 1).await.unwrap().remove(0)
+}
+
+fn start(partition: u16) -> Position {
+    Position::new(partition, 0)
+}
+
+fn done(stored: &Stored) -> Done {
+    Done {
+        position: stored.position,
+        home: stored.home,
+        outcome: Outcome::Completed(serde_json::from_str("1").unwrap()),
+        size: stored.size,
+        attempts: 1,
+        keep: true,
+    }
+}
+
+fn commit(to: &str) -> Commit {
+    Commit::of(address(to), NOW)
+}
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+/// A deferred twin of a message that was read from the mailbox.
+fn deferred(stored: &Stored) -> (Position, Home) {
+    (stored.position, Home::Deferred)
+}
