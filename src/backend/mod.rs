@@ -56,7 +56,8 @@ pub trait Mailbox: Send + Sync + 'static {
     /// Up to `limit` messages of the partition's mailbox after `after`, in order.
     fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
 
-    /// What tells the partition's reader to look again.
+    /// What tells the partition's reader to look again: of the present owner, so asked for after
+    /// [`Leases::acquire`].
     fn signals(&self, partition: u16) -> Arc<Signals>;
 
     /// Up to `limit` deferred messages of the partition due at `now` or before, in the order of
@@ -98,6 +99,9 @@ pub trait Commits: Send + Sync + 'static {
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>>;
 }
 
+/// One page of a query: keys and documents, and the cursor of the next page.
+pub type Rows = (Vec<(String, Vec<u8>)>, Option<String>);
+
 /// Saved state.
 pub trait States: Send + Sync + 'static {
     /// Prepares the store for a kind and its indexes, filling new indexes from what is saved.
@@ -107,7 +111,7 @@ pub trait States: Send + Sync + 'static {
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>>;
 
     /// Keys and states that answer a query already [checked](Query::check), and the next cursor.
-    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<(Vec<(String, Vec<u8>)>, Option<String>)>>;
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>>;
 }
 
 /// What is saved of one actor.
@@ -176,6 +180,9 @@ pub trait Books: Send + Sync + 'static {
 
     /// Counts what is there and compares it with the ledger (G11).
     fn audit(&self) -> Fut<'_, Result<Audit>>;
+
+    /// When the oldest message in a mailbox was accepted, in milliseconds since the Unix epoch.
+    fn oldest(&self) -> Fut<'_, Result<Option<i64>>>;
 
     /// Whether the store can accept durably right now, tried by writing.
     fn ready(&self) -> Fut<'_, Result<()>>;

@@ -56,15 +56,15 @@ pub(crate) struct Listing {
 pub(crate) struct Selection {
     /// These.
     #[garde(length(max = 1000))]
-    #[schema(nullable = false, max_items = 1000)]
+    #[schema(max_items = 1000)]
     ids: Option<Vec<String>>,
     /// All of this kind.
     #[garde(length(min = 1, max = 64))]
-    #[schema(nullable = false, min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64)]
     kind: Option<String>,
     /// All of this key.
     #[garde(length(bytes, min = 1, max = 512))]
-    #[schema(nullable = false, min_length = 1)]
+    #[schema(min_length = 1)]
     key: Option<String>,
     /// All there are.
     #[garde(skip)]

@@ -50,8 +50,12 @@ pub(crate) async fn ready(req: HttpRequest) -> Result<HttpResponse, Problem> {
 )]
 #[get("/metrics")]
 pub(crate) async fn metrics(node: Node) -> HttpResponse {
-    match tokio::time::timeout(PATIENCE, node.ledger()).await {
-        Ok(Ok(ledger)) => node.metrics().ledger(&ledger),
+    let read = async { Ok::<_, crate::Error>((node.ledger().await?, node.oldest().await?)) };
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(Ok((ledger, oldest))) => {
+            node.metrics().ledger(&ledger);
+            node.metrics().mailbox_oldest(oldest);
+        }
         Ok(Err(error)) => tracing::warn!(reason = %error, "the ledger cannot be read for a scrape"),
         Err(_) => tracing::warn!("the ledger was not read in time for a scrape"),
     }

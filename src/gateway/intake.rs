@@ -39,14 +39,43 @@ use crate::{
 
 /// Accepts commands for the client of this request.
 ///
-/// ```ignore
-/// #[utoipa::path(responses((status = 202)))]
-/// #[post("/orders")]
-/// async fn place(intake: Intake, order: Valid<Place>) -> Result<HttpResponse, Problem> {
-///     let id = intake.id();
-///     let place = Command::Place(order.0);
-///     intake.accept(Orders::at(&*id), place).answer(json!({ "order": id })).await
+/// ```
+/// use actix_web::{HttpResponse, post};
+/// use greenroom::{gateway::{Intake, Problem, Valid}, prelude::*};
+/// use serde_json::json;
+///
+/// # struct Counter;
+/// # impl Actor for Counter {
+/// #     const KIND: &'static str = "counter";
+/// #     type State = u64;
+/// #     type Command = u64;
+/// #     type Reply = u64;
+/// #     async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
+/// #         *total += add;
+/// #         Ok(*total)
+/// #     }
+/// # }
+/// #[derive(serde::Deserialize, garde::Validate, utoipa::ToSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct Open {
+///     #[garde(range(max = 100))]
+///     #[schema(maximum = 100)]
+///     start: u64,
 /// }
+///
+/// /// Opens a counter.
+/// #[utoipa::path(request_body = Open, responses((status = 202, description = "Accepted")))]
+/// #[post("/counters")]
+/// async fn open_counter(intake: Intake, open: Valid<Open>) -> Result<HttpResponse, Problem> {
+///     let id = intake.id();
+///     let href = format!("/counters/{id}");
+///     let accept = intake.accept(Counter::at(id.as_str()), open.start);
+///     accept.link("counter", href).answer(json!({ "counter": id })).await
+/// }
+///
+/// let feature = Feature::new(Counter).routes(|routes| {
+///     routes.service(open_counter);
+/// });
 /// ```
 pub struct Intake {
     req: HttpRequest,

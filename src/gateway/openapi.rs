@@ -20,9 +20,10 @@ use super::{
 };
 
 /// Errors any operation may answer.
-const ANY: [(&str, &str); 5] = [
+const ANY: [(&str, &str); 6] = [
     ("400", "The request cannot be read"),
     ("404", "There is no such thing"),
+    ("422", "It is refused, for the reason in `detail`"),
     ("431", "The target and headers are too large"),
     ("500", "Something went wrong here"),
     ("503", "It cannot be done now; `Retry-After` says when to try again"),
@@ -205,8 +206,13 @@ impl Table {
 
     /// The value of `Allow` for a path; `None` when nothing is served there.
     pub(crate) fn allow(&self, path: &str) -> Option<String> {
-        let found = self.0.iter().filter(|(pattern, _)| pattern.is_match(path)).flat_map(|(_, methods)| methods);
-        let mut names: Vec<&str> = found.map(Method::as_str).collect();
+        // A path that is written out means that one, whatever patterns match it too.
+        let exact = self.0.iter().any(|(pattern, _)| pattern.pattern() == Some(path));
+        let found = self.0.iter().filter(|(pattern, _)| match exact {
+            true => pattern.pattern() == Some(path),
+            false => pattern.is_match(path),
+        });
+        let mut names: Vec<&str> = found.flat_map(|(_, methods)| methods).map(Method::as_str).collect();
         if names.contains(&"GET") {
             names.push("HEAD");
         }

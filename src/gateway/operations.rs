@@ -78,7 +78,7 @@ pub(crate) struct Sending {
     command: Box<RawValue>,
     /// Not before this long from now.
     #[garde(range(max = 315_360_000_000))]
-    #[schema(nullable = false, minimum = 0, maximum = 315_360_000_000_u64)]
+    #[schema(minimum = 0, maximum = 315_360_000_000_u64)]
     after_ms: Option<u64>,
 }
 

@@ -228,7 +228,12 @@ impl ResponseError for Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         if error.is_terminal() {
-            Self::of(&problems::FAILED).detail(error.to_string()).with("code", error.failure(0, 0).code)
+            let code = error.failure(0, 0).code;
+            if code == "bad_cursor" {
+                let place = Place::Parameter("cursor".to_owned());
+                return Self::of(&problems::MALFORMED_QUERY).fault(place, error.to_string());
+            }
+            Self::of(&problems::FAILED).detail(error.to_string()).with("code", code)
         } else {
             let wait = error.wait().unwrap_or(Duration::from_secs(1));
             tracing::warn!(reason = %error, "a request cannot be served now");

@@ -13,7 +13,7 @@ use super::{
     prefer,
     problem::Problem,
     problems::{EXPIRED, NOT_CANCELLED},
-    schemas::RequestView,
+    schemas::{EventView, RequestView},
     shared::Shared,
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
             example = "wait=1"),
     ),
     responses(
-        (status = 200, description = "How it stands", content((RequestView = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "How it stands", content((RequestView = "application/json"), (EventView = "text/event-stream"))),
         (status = 204, description = "To a reconnecting event source: it has seen the end"),
         (status = 404, description = "There was never such a request"),
         (status = 410, description = "It ended longer ago than results are kept"),
@@ -74,7 +74,7 @@ pub(crate) async fn show(req: HttpRequest, id: web::Path<String>) -> Result<Http
         ("Last-Event-ID" = Option<String>, Header, description = "The last event seen, sent by a reconnecting event source"),
     ),
     responses(
-        (status = 200, description = "Events named `status` with the request as data", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events named `status` with the request as data", body = EventView, content_type = "text/event-stream"),
         (status = 204, description = "The last event seen was the end: there are no more"),
         (status = 404, description = "There was never such a request"),
         (status = 410, description = "It ended longer ago than results are kept"),

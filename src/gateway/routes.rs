@@ -46,6 +46,11 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::list)
         .service(dead_letters::redrive_many)
         .service(dead_letters::discard_many)
+        // Other methods on these two must not be taken for the dead letter of that id.
+        .map(|plain| {
+            let many = ["/admin/dead-letters/redrive", "/admin/dead-letters/discard"];
+            many.iter().fold(plain, |plain, path| plain.route(path, web::to(otherwise)))
+        })
         .service(dead_letters::redrive)
         .service(dead_letters::show)
         .service(dead_letters::discard)

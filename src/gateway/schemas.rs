@@ -34,6 +34,20 @@ pub(crate) struct RequestView {
     ended_at: Option<i64>,
 }
 
+/// One server-sent event, its fields taken apart.
+#[derive(ToSchema)]
+pub(crate) struct EventView {
+    /// Always `status`.
+    event: String,
+    /// To go on after it, by `Last-Event-ID`.
+    id: String,
+    /// How long to wait before connecting again, in milliseconds.
+    retry: u32,
+    /// The request, as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 /// In the order of a request's life.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]

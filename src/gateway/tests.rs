@@ -209,6 +209,8 @@ async fn what_is_not_served_is_404_and_a_wrong_method_405_with_allow() {
         (Method::POST, "/requests/x", "DELETE, GET, HEAD"),
         (Method::TRACE, "/livez", "GET, HEAD"),
         (Method::DELETE, "/docs/", "GET, HEAD"),
+        (Method::GET, "/admin/dead-letters/redrive", "POST"),
+        (Method::PUT, "/admin/dead-letters/x", "DELETE, GET, HEAD"),
         (Method::from_bytes(b"BREW").unwrap(), "/", "GET, HEAD"),
     ] {
         let (status, headers, _) = problem(&app, TestRequest::default().method(method.clone()).uri(uri)).await;

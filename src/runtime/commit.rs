@@ -18,11 +18,14 @@ use crate::backend::{Commit, Lease, Refused};
 /// Most commits in one group.
 const GROUP: usize = 1024;
 
+/// A commit and who waits for it.
+type Waiting = (Commit, oneshot::Sender<Result<(), Refused>>);
+
 /// Gathers commits.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     lease: Lease,
-    queue: RefCell<Vec<(Commit, oneshot::Sender<Result<(), Refused>>)>>,
+    queue: RefCell<Vec<Waiting>>,
     wake: Rc<Notify>,
     down: Cell<bool>,
 }
@@ -62,7 +65,7 @@ impl Committer {
         }
     }
 
-    async fn send(&self, group: Vec<(Commit, oneshot::Sender<Result<(), Refused>>)>) {
+    async fn send(&self, group: Vec<Waiting>) {
         let (mut commits, mut replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let mut wait = Duration::from_millis(50);
         loop {

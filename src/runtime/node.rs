@@ -174,7 +174,10 @@ impl Node {
         shared.faults.at(Point::Accepted).await;
         let request = shared.id(appended.position());
         Ok(match appended {
-            Appended::New(_) => Accepted { request, replayed: None, ended: waits.map(|(_, ended)| ended) },
+            Appended::New(_) => {
+                shared.metrics.accepted("client");
+                Accepted { request, replayed: None, ended: waits.map(|(_, ended)| ended) }
+            }
             Appended::Seen(_, answer) => Accepted { request, replayed: Some(answer), ended: None },
         })
     }
@@ -292,6 +295,12 @@ impl Node {
     /// The ledger over all partitions.
     pub async fn ledger(&self) -> Result<Ledger> {
         Ok(self.shared.backend.ledgers().await?.into_iter().fold(Ledger::default(), Ledger::plus))
+    }
+
+    /// How long the oldest message in a mailbox has waited, in seconds; 0 when none waits.
+    pub async fn oldest(&self) -> Result<f64> {
+        let oldest = self.shared.backend.oldest().await?;
+        Ok(oldest.map_or(0.0, |accepted| (self.shared.clock.now() - accepted).max(0) as f64 / 1000.0))
     }
 
     /// Counts what is there and compares it with the ledger.

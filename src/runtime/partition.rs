@@ -180,14 +180,13 @@ async fn quarantine(room: &Rc<Room>, position: Position) -> Result<()> {
 async fn read(room: Rc<Room>) {
     let backend = room.shared.backend.clone();
     let partition = room.lease.partition;
-    let signals = backend.signals(partition);
     let mut cursor = Position::new(partition, 0);
     // What the last owner had in memory is at the front of the mailbox, and no more than fits a window.
     let mut suspects = room.shared.settings.window_messages;
     while !room.stopping() {
         let space = room_for_more(&room).await;
         match backend.read(partition, cursor, space.min(BATCH)).await {
-            Ok(batch) if batch.is_empty() => signals.arrived.notified().await,
+            Ok(batch) if batch.is_empty() => room.signals.arrived.notified().await,
             Ok(batch) => {
                 cursor = batch.last().map_or(cursor, |last| last.position);
                 room.shared.faults.at(Point::Read).await;
@@ -201,8 +200,6 @@ async fn read(room: Rc<Room>) {
             }
         }
     }
-    // The notice may have been meant for the partition's next owner in this process.
-    signals.arrived.notify_one();
 }
 
 /// Waits until there is memory for more; when none comes free because keys are stuck behind slow
@@ -230,14 +227,13 @@ async fn room_for_more(room: &Rc<Room>) -> usize {
 async fn due(room: Rc<Room>) {
     let backend = room.shared.backend.clone();
     let partition = room.lease.partition;
-    let signals = backend.signals(partition);
     while !room.stopping() {
         let space = room_for_more(&room).await;
         let now = room.shared.clock.now();
         let handed = room.handed.borrow().clone();
         match backend.due(partition, now, handed, space.min(BATCH)).await {
             Ok(due) if due.messages.is_empty() => {
-                let deferred = signals.deferred.notified();
+                let deferred = room.signals.deferred.notified();
                 match due.next {
                     Some(next) => {
                         let wait = Duration::from_millis((next - now).max(1) as u64);
@@ -256,7 +252,6 @@ async fn due(room: Rc<Room>) {
             }
         }
     }
-    signals.deferred.notify_one();
 }
 
 /// Wakes the actors that had messages parked when the last owner stopped.

@@ -18,7 +18,7 @@ use tracing::error;
 use super::{commit::Committer, shared::Shared, supervisor::Beat};
 use crate::{
     address::Address,
-    backend::{Commit, Done, Lease, Outcome, Stored},
+    backend::{Commit, Done, Lease, Outcome, Signals, Stored},
     envelope::Position,
     error::Failure,
 };
@@ -74,6 +74,7 @@ pub(crate) struct Room {
     pub(crate) lease: Lease,
     pub(crate) committer: Committer,
     pub(crate) beat: Arc<Beat>,
+    pub(crate) signals: Arc<Signals>,
     pub(crate) slots: RefCell<HashMap<Address, Slot>>,
     /// Activations in the order they were last found unused; the front one leaves first.
     ring: RefCell<VecDeque<Address>>,
@@ -101,6 +102,7 @@ impl Room {
         let opened = shared.clock.now();
         Rc::new(Self {
             committer: Committer::new(shared.clone(), lease),
+            signals: shared.backend.signals(lease.partition),
             shared,
             lease,
             beat,
@@ -226,10 +228,8 @@ impl Room {
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
         self.quiet.notify_one();
-        // Whoever reads this partition next in this process may have missed what was read here.
-        let signals = self.shared.backend.signals(self.lease.partition);
-        signals.arrived.notify_waiters();
-        signals.deferred.notify_waiters();
+        self.signals.arrived.notify_one();
+        self.signals.deferred.notify_one();
     }
 
     /// An activation has begun to work; it says so again when it has ended.

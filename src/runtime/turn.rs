@@ -211,8 +211,8 @@ impl<A: Actor> Core<A> {
                                 let (result, concluded) = tokio::join!(run, conclude);
                                 (result, Some(concluded))
                             }
-                            Err((finished, _)) => {
-                                *group = finished;
+                            Err(refused) => {
+                                *group = refused.0;
                                 (run.await, None)
                             }
                         }
@@ -384,7 +384,10 @@ impl<A: Actor> Core<A> {
                     self.adopt(memory, concluded);
                     return !blocked && !self.room.stopping();
                 }
-                Err((refused, error)) => group = self.unsavable(memory, refused, error),
+                Err(refused) => {
+                    let (refused, error) = *refused;
+                    group = self.unsavable(memory, refused, error);
+                }
             }
         }
         true
@@ -427,12 +430,13 @@ impl<A: Actor> Core<A> {
         saved: u64,
         state: &A::State,
         mut group: Group<A::State>,
-    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, (Group<A::State>, Error)> {
+    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, Box<(Group<A::State>, Error)>>
+    {
         let mut wrote = None;
         if group.changed && size_of::<A::State>() > 0 {
             let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
                 Ok(doc) => doc,
-                Err(error) => return Err((group, error)),
+                Err(error) => return Err(Box::new((group, error))),
             };
             let digest = xxhash_rust::xxh3::xxh3_64(&doc);
             if digest != saved {
@@ -479,7 +483,7 @@ impl<A: Actor> Core<A> {
         }
         if deferred {
             // It is no longer handed out: the reader may have looked before it was.
-            shared.backend.signals(self.room.lease.partition).deferred.notify_one();
+            self.room.signals.deferred.notify_one();
         }
         shared.faults.at(Point::Delivered).await;
         Concluded::Done { wrote: sending.wrote }

@@ -10,7 +10,7 @@ use crate::{
     address::Address,
     backend::{
         Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease,
-        Leases, Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Signals, States, Stored,
+        Leases, Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Signals, States, Stored,
         embedded::Embedded,
     },
     envelope::Position,
@@ -166,7 +166,7 @@ impl States for Recorder {
         self.live(self.store.load(addresses))
     }
 
-    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<(Vec<(String, Vec<u8>)>, Option<String>)>> {
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>> {
         self.live(self.store.query(kind, query))
     }
 }
@@ -221,6 +221,10 @@ impl Books for Recorder {
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {
         self.live(self.store.audit())
+    }
+
+    fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
+        self.live(self.store.oldest())
     }
 
     fn ready(&self) -> Fut<'_, Result<()>> {

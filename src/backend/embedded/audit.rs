@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::read::range;
+use super::read::{range, snapshot};
 use crate::{
     backend::{Audit, Ledger, Mismatch},
     envelope::Position,
@@ -26,8 +26,7 @@ pub(super) fn ledgers(db: &Connection) -> Result<Vec<Ledger>> {
 
 /// Compares, in one snapshot.
 pub(super) fn audit(db: &Connection) -> Result<Audit> {
-    // In memory, the writer's own transaction is the snapshot.
-    let _snapshot = if db.is_autocommit() { Some(db.unchecked_transaction()?) } else { None };
+    let _snapshot = snapshot(db)?;
     let (mut sum, mut in_flight, mut mismatches) = (Ledger::default(), 0, Vec::new());
     for (partition, ledger) in ledgers(db)?.into_iter().enumerate() {
         in_flight += audit_partition(db, partition as u16, ledger, &mut mismatches)?;

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     Append, Appended, Audit, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease, Leases,
-    Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Sent, Signals, States, Stored,
+    Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Sent, Signals, States, Stored,
 };
 use crate::{
     address::{Address, is_kind},
@@ -230,7 +230,7 @@ impl Mailbox for Embedded {
     }
 
     fn signals(&self, partition: u16) -> Arc<Signals> {
-        self.tails[usize::from(partition)].signals.clone()
+        self.tails[usize::from(partition)].signals()
     }
 
     fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
@@ -296,7 +296,7 @@ impl States for Embedded {
         Box::pin(self.read(move |db| read::load(db, &addresses)))
     }
 
-    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<(Vec<(String, Vec<u8>)>, Option<String>)>> {
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>> {
         let kind = kind.to_owned();
         Box::pin(self.read(move |db| query::run(db, &kind, &query)))
     }
@@ -374,7 +374,11 @@ impl DeadLetters for Embedded {
 
 impl Leases for Embedded {
     fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>> {
-        Box::pin(async move { chores::write(self.writer()?, move |group| chores::acquire(group, partition)).await })
+        Box::pin(async move {
+            let lease = chores::write(self.writer()?, move |group| chores::acquire(group, partition)).await?;
+            self.tails[usize::from(partition)].renew();
+            Ok(lease)
+        })
     }
 
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
@@ -389,6 +393,11 @@ impl Books for Embedded {
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {
         Box::pin(self.read(audit::audit))
+    }
+
+    fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
+        let partitions = self.options.partitions;
+        Box::pin(self.read(move |db| read::oldest(db, partitions)))
     }
 
     fn ready(&self) -> Fut<'_, Result<()>> {

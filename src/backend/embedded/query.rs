@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{column, state_table};
 use crate::{
+    backend::Rows,
     error::{Error, Result},
     query::{Query, Value},
 };
@@ -38,9 +39,6 @@ impl Cursor {
         })
     }
 }
-
-/// A page's rows (key and document) and the cursor of the next page.
-pub(super) type Rows = (Vec<(String, Vec<u8>)>, Option<String>);
 
 /// Answers a query.
 pub(super) fn run(db: &Connection, kind: &str, query: &Query) -> Result<Rows> {

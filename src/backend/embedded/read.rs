@@ -52,6 +52,22 @@ impl Readers {
     }
 }
 
+/// A read transaction; in memory, the writer's own transaction is the snapshot.
+pub(super) fn snapshot(db: &Connection) -> Result<Option<rusqlite::Transaction<'_>>> {
+    Ok(if db.is_autocommit() { Some(db.unchecked_transaction()?) } else { None })
+}
+
+/// When the oldest message in a mailbox was accepted.
+pub(super) fn oldest(db: &Connection, partitions: u16) -> Result<Option<i64>> {
+    let mut oldest = None;
+    for partition in 0..partitions {
+        let first = mailbox(db, partition, Position::new(partition, 0), 1)?.pop();
+        let accepted = first.and_then(|stored| stored.envelope.ok()).map(|envelope| envelope.accepted);
+        oldest = [oldest, accepted].into_iter().flatten().min();
+    }
+    Ok(oldest)
+}
+
 /// The first and last position of a partition.
 pub(super) fn range(partition: u16) -> (i64, i64) {
     (Position::new(partition, 0).packed(), Position::new(partition, u64::MAX).packed())
@@ -179,6 +195,8 @@ pub(super) fn load(db: &Connection, addresses: &[Address]) -> Result<Vec<Loaded>
 }
 
 pub(super) fn lookup(db: &Connection, position: Position) -> Result<Lookup> {
+    // One snapshot: a message that moves between two looks would seem to be nowhere.
+    let _snapshot = snapshot(db)?;
     let at = position.packed();
     let ended = db
         .prepare_cached("SELECT status, attempts, ended, body FROM results WHERE position = ?")?

@@ -24,7 +24,7 @@ pub(super) struct Fresh {
 /// One partition's tail.
 pub(super) struct Tail {
     inner: Mutex<Inner>,
-    pub(super) signals: Arc<Signals>,
+    signals: Mutex<Arc<Signals>>,
 }
 
 struct Inner {
@@ -36,11 +36,22 @@ struct Inner {
 impl Tail {
     /// An empty tail of a partition whose last message so far is `since`.
     pub(super) fn new(since: Position) -> Self {
-        Self { inner: Mutex::new(Inner { since, bytes: 0, ring: VecDeque::new() }), signals: Arc::default() }
+        Self { inner: Mutex::new(Inner { since, bytes: 0, ring: VecDeque::new() }), signals: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What wakes the partition's present owner.
+    pub(super) fn signals(&self) -> Arc<Signals> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A new owner gets signals of its own: the old one, perhaps on a thread that is stuck, must not
+    /// swallow what wakes the new one.
+    pub(super) fn renew(&self) {
+        *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
 
     /// Adds committed messages, in order. The caller notifies.

@@ -230,11 +230,11 @@ impl Loop {
         for (tail, fresh) in self.tails.iter().zip(by_partition) {
             if !fresh.is_empty() {
                 tail.push(fresh.into_iter());
-                tail.signals.arrived.notify_one();
+                tail.signals().arrived.notify_one();
             }
         }
         for partition in deferred {
-            self.tails[usize::from(partition)].signals.deferred.notify_one();
+            self.tails[usize::from(partition)].signals().deferred.notify_one();
         }
     }
 }
