@@ -16,7 +16,7 @@ use greenroom::{
     },
     clock::Clock,
     envelope::Envelope,
-    gateway::{Gateway, Intake, Problem, Raw, Settings as Http},
+    gateway::{Gateway, Intake, Problem, Settings as Http},
     runtime::{
         node::{Node, Start},
         settings::Settings,
@@ -119,7 +119,6 @@ fn main() {
             Arc::new(Embedded::open(data.path(), Options { mailbox_bytes: 8 << 30, ..Options::default() }).unwrap());
         let feature = Feature::new(Counter).routes(|routes| {
             routes.route("/counters/{key}", web::post().to(add));
-            routes.route("/raw", web::post().to(|_: Raw| async { HttpResponse::Ok() }));
         });
         let settings = Settings { arbiters: 1, ..Settings::default() };
         let start = Start { backend: store, features: vec![feature.clone()], settings, clock: Clock::System };

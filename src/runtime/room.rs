@@ -267,7 +267,7 @@ impl Room {
 
     /// Ends a message that no actor can handle, in the dead letters (G12).
     pub(crate) async fn bury(&self, stored: &Stored, address: Address, failure: Failure) {
-        error!(message = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
+        error!(position = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
         let mut failures = stored.failures.clone();
         failures.push(failure);
         let mut commit = Commit::of(address.clone(), self.shared.clock.now());
@@ -281,7 +281,7 @@ impl Room {
         });
         self.shared.metrics.dead_lettered(address.kind());
         if let Err(refused) = self.committer.commit(commit).await {
-            error!(message = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
+            error!(position = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
         }
         self.let_go(stored.position, stored.size);
         self.shared.waiting.changed(stored.position);

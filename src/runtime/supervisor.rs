@@ -93,7 +93,7 @@ pub(crate) async fn watch(arbiters: Arc<Arbiters>) {
             error!(
                 thread,
                 silent_ms = silent.as_millis() as u64,
-                message = blamed.map(|position| position.to_string()),
+                position = blamed.map(|position| position.to_string()),
                 "a thread is blocked, its partitions move to a new one"
             );
             if let Err(error) = arbiters.replace(thread, blamed).await {

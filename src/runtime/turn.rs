@@ -134,7 +134,7 @@ impl<A: Actor> Core<A> {
                     return false;
                 }
                 Err(error) => {
-                    warn!(message = %position, %error, "an attempt could not be counted, trying again");
+                    warn!(position = %position, %error, "an attempt could not be counted, trying again");
                     shared.clock.sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -183,7 +183,7 @@ impl<A: Actor> Core<A> {
             trace: envelope.trace,
         };
         let trace = envelope.trace.map(|t| t.id());
-        let span = debug_span!("handle", address = %self.address, message = %position, attempt, trace);
+        let span = debug_span!("handle", address = %self.address, position = %position, attempt, trace);
         let limit = self.actor.time_limit();
         if shared.faults.replays() {
             // What a crash just before the commit would do; only tests ask for it.
@@ -307,7 +307,7 @@ impl<A: Actor> Core<A> {
             return true;
         }
         if error.is_terminal() {
-            debug!(address = %self.address, message = %stored.position, trace, %error, "failed");
+            debug!(address = %self.address, position = %stored.position, trace, %error, "failed");
             let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
             let told = awaited.then(|| {
                 Box::new(Request {
@@ -337,7 +337,7 @@ impl<A: Actor> Core<A> {
         }
         let jitter = shared.jitter(stored.position, failures);
         let wait = retry.wait(failures, jitter).max(error.wait().unwrap_or_default());
-        warn!(address = %self.address, message = %stored.position, attempt = stored.attempts, trace, %error, wait_ms = wait.as_millis() as u64, "will be tried again");
+        warn!(address = %self.address, position = %stored.position, attempt = stored.attempts, trace, %error, wait_ms = wait.as_millis() as u64, "will be tried again");
         shared.metrics.retried(A::KIND);
         group.commit.deferred.push(Deferral {
             position: stored.position,
@@ -361,7 +361,7 @@ impl<A: Actor> Core<A> {
     fn bury(&self, group: &mut Group<A::State>, delivery: Delivery, failure: Failure, seconds: f64) {
         let stored = &delivery.stored;
         let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
-        error!(address = %self.address, message = %stored.position, attempts = stored.attempts, trace, code = failure.code, "dead letter: {}", failure.message);
+        error!(address = %self.address, position = %stored.position, attempts = stored.attempts, trace, code = failure.code, "dead letter: {}", failure.message);
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,
