@@ -30,10 +30,13 @@ pub(crate) enum Tell {
     Slow(u64, u64),
 }
 
+/// Key, number, attempt, time.
+type Attempt = (String, u64, u32, i64);
+
 /// What happened outside of the store: every attempt that began, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Witness {
-    pub(crate) attempts: Arc<Mutex<Vec<(String, u64, u32, i64)>>>,
+    pub(crate) attempts: Arc<Mutex<Vec<Attempt>>>,
     pub(crate) vendor: Arc<Mutex<HashMap<String, Vec<String>>>>,
 }
 
@@ -74,7 +77,11 @@ impl Actor for Tape {
                 return Err(Error::from(std::io::Error::other("connection reset")).context("calling the vendor"));
             }
             Tell::Flaky(..) => {}
-            Tell::Pass(n, to) => to.into_iter().for_each(|to| drop(cx.tell(Tape::at(to), Tell::Write(n)))),
+            Tell::Pass(n, to) => {
+                for to in to {
+                    cx.tell(Tape::at(to), Tell::Write(n));
+                }
+            }
             Tell::Later(n, seconds) => {
                 tape.pop();
                 cx.tell(cx.me(), Tell::Write(n)).after(Duration::from_secs(seconds));
