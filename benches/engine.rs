@@ -22,6 +22,9 @@ use greenroom::{
 };
 use serde::{Deserialize, Serialize};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A command of about 200 bytes with its envelope.
 #[derive(Serialize, Deserialize)]
 struct Add {
@@ -67,6 +70,25 @@ impl Actor for Stateless {
 
     async fn handle(&self, _: &mut (), add: Add, _: &Context<Self>) -> Result<u64> {
         Ok(add.amount)
+    }
+}
+
+/// Notes how long each command was on its way, in microseconds.
+struct Stopwatch {
+    born: Instant,
+    waits: Arc<std::sync::Mutex<Vec<u64>>>,
+}
+
+impl Actor for Stopwatch {
+    const KIND: &'static str = "stopwatch";
+    type State = ();
+    type Command = u64;
+    type Reply = ();
+
+    async fn handle(&self, _: &mut (), sent: u64, _: &Context<Self>) -> Result<()> {
+        let wait = (self.born.elapsed().as_micros() as u64).saturating_sub(sent);
+        self.waits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(wait);
+        Ok(())
     }
 }
 
@@ -185,6 +207,87 @@ async fn through(kind: &str, messages: u64, keys: u64) -> f64 {
     rate
 }
 
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Bytes in memory per idle activation, its state included.
+async fn memory(keys: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, node) = start(dir.path()).await;
+    // The store's own caches fill first.
+    append(&store, "account", 200_000, 1_000).await;
+    drained(&store).await;
+    let before = resident();
+    append(&store, "account", keys + 1_000, keys + 1_000).await;
+    drained(&store).await;
+    let each = (resident() - before) / keys;
+    println!("memory: {each} bytes per idle activation, of which {} are its state", size_of::<Account>() + 250);
+    node.drain(Duration::from_secs(5)).await;
+}
+
+async fn completed(store: &Embedded) -> u64 {
+    store.ledgers().await.unwrap().iter().map(|ledger| ledger.completed).sum()
+}
+
+/// The cost of a message with much and with little waiting: one million is appended, then drained.
+async fn backlog(messages: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let slice = messages / 10;
+    let timed = async |store: &Embedded, count| {
+        let begun = Instant::now();
+        append(store, "job", count, 1_000).await;
+        begun.elapsed().as_secs_f64() / count as f64 * 1e6
+    };
+    let store = Embedded::open(dir.path(), Options { mailbox_bytes: 4 << 30, ..Options::default() }).unwrap();
+    append(&store, "job", 1_000, 1_000).await;
+    let first = timed(&store, slice).await;
+    append(&store, "job", messages - 2 * slice - 1_000, 1_000).await;
+    let last = timed(&store, slice).await;
+    drop(store);
+    let (store, node) = start(dir.path()).await;
+    let mut marks = vec![(0u64, Instant::now())];
+    while marks.last().unwrap().0 < messages {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let now = completed(&store).await;
+        if now >= marks.last().unwrap().0 + slice || now >= messages {
+            marks.push((now, Instant::now()));
+        }
+    }
+    let cost = |two: &[(u64, Instant)]| (two[1].1 - two[0].1).as_secs_f64() / (two[1].0 - two[0].0) as f64 * 1e6;
+    let costs: Vec<String> = marks.windows(2).map(|two| format!("{:.1}", cost(two))).collect();
+    println!(
+        "backlog: append {first:.1} µs a message at 1 k, {last:.1} µs at 1 M; drain from 1 M down to 0, µs a message by tenth: {}",
+        costs.join(" ")
+    );
+    node.drain(Duration::from_secs(5)).await;
+}
+
+/// Enqueue → handler at 500 a second.
+async fn latency() {
+    let dir = tempfile::tempdir().unwrap();
+    let waits = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let born = Instant::now();
+    let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    let features = vec![Feature::new(Stopwatch { born, waits: waits.clone() })];
+    let start = Start { backend: store.clone(), features, settings: Settings::default(), clock: Clock::System };
+    let node = Node::start(start).await.unwrap();
+    let mut tick = tokio::time::interval(Duration::from_millis(2));
+    for n in 0..4_000 {
+        tick.tick().await;
+        let (node, at) = (node.clone(), Stopwatch::at((n % 100).to_string()));
+        actix::spawn(async move { node.tell(at, born.elapsed().as_micros() as u64).await.map(drop) });
+    }
+    drained(&store).await;
+    let mut waits = std::mem::take(&mut *waits.lock().unwrap()).split_off(1_000);
+    waits.sort_unstable();
+    let at = |part: f64| waits[(waits.len() as f64 * part) as usize];
+    println!("latency at 500/s: enqueue → handler p50 {} µs, p99 {} µs (with an fsync in between)", at(0.5), at(0.99));
+    node.drain(Duration::from_secs(5)).await;
+}
+
 fn wanted(name: &str) -> bool {
     let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str()))
@@ -205,6 +308,15 @@ fn main() {
                     100.0 * many / raw, 100.0 * none / raw, 100.0 * hot / raw
                 );
             }
+        }
+        if wanted("memory") {
+            memory(100_000).await;
+        }
+        if wanted("latency") {
+            latency().await;
+        }
+        if wanted("backlog") {
+            backlog(1_000_000).await;
         }
     });
 }
