@@ -238,6 +238,11 @@ impl<A: Actor> Core<A> {
             }
         }
         *self.memory.borrow_mut() = Some(memory);
+        // An idle actor keeps no room for messages: most of what it would weigh.
+        let mut queue = self.queue.borrow_mut();
+        if queue.is_empty() {
+            *queue = VecDeque::new();
+        }
     }
 
     /// Fetches parked messages that may run now; whether it is worth going on.
