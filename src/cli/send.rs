@@ -28,7 +28,7 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  greenroom send order/42 '{\"cancel\":{\"reason\":\"fraud\"}}'
+  greenroom send order/42 '\"cancel\"'
   greenroom send order/42 '\"ship\"' --after 5s
   greenroom send order/42 - --wait 10s < command.json
 

@@ -16,14 +16,13 @@ use super::{
     handle::{Handled, UNDECODABLE, guarded, handle},
     room::Delivery,
     supervisor::Blame,
-    view::{Found, State},
 };
 use crate::{
     actor::Actor,
-    backend::{Commit, Deferral, Done, Lookup, Outcome, Refused, Request, StateWrite, Status, document},
+    backend::{Commit, Deferral, Done, Outcome, Request, Status},
     context::About,
     envelope::{Envelope, Position},
-    error::{Error, Failure, Result},
+    error::{Error, Failure},
 };
 
 /// Most commands in one commit, and the longest they are gathered.
@@ -31,25 +30,25 @@ const COMMANDS: usize = 256;
 const GATHER: Duration = Duration::from_millis(2);
 
 /// Commands handled and not committed.
-struct Group<S> {
-    commit: Commit,
-    taken: Vec<Taken>,
+pub(super) struct Group<S> {
+    pub(super) commit: Commit,
+    pub(super) taken: Vec<Taken>,
     /// The state before the first of them.
-    base: Option<S>,
+    pub(super) base: Option<S>,
     /// Whether some command succeeded, so that the state may have changed.
-    changed: bool,
+    pub(super) changed: bool,
     /// Whether the key waits for a retry.
-    blocked: bool,
+    pub(super) blocked: bool,
 }
 
 /// A message whose fate is in the group.
-struct Taken {
-    delivery: Delivery,
-    fate: Fate,
-    seconds: f64,
+pub(super) struct Taken {
+    pub(super) delivery: Delivery,
+    pub(super) fate: Fate,
+    pub(super) seconds: f64,
 }
 
-enum Fate {
+pub(super) enum Fate {
     /// Ended; the view for whoever waits on this node.
     Ended {
         label: &'static str,
@@ -58,23 +57,6 @@ enum Fate {
     Dead(Failure),
     Deferred,
     Parked,
-}
-
-/// A group on its way to the store.
-struct Sending<S> {
-    taken: Vec<Taken>,
-    base: Option<S>,
-    answer: std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>>>>,
-    /// The digest and size of the state, if it is written.
-    wrote: Option<(u64, usize)>,
-}
-
-/// What became of a group.
-enum Concluded<S> {
-    /// It is committed; the digest and size of the state, if it was written.
-    Done { wrote: Option<(u64, usize)> },
-    /// Nothing of it is; its messages are queued again, the state goes back to this.
-    Undone(Option<S>),
 }
 
 impl<A: Actor> Core<A> {
@@ -239,12 +221,12 @@ impl<A: Actor> Core<A> {
         }
     }
 
-    fn group(&self) -> Group<A::State> {
+    pub(super) fn group(&self) -> Group<A::State> {
         let commit = Commit::of(self.address.clone(), self.room.shared.clock.now());
         Group { commit, taken: Vec::new(), base: None, changed: false, blocked: false }
     }
 
-    fn forget_running(&self, position: Position) {
+    pub(super) fn forget_running(&self, position: Position) {
         self.room.running.borrow_mut().remove(&position);
     }
 
@@ -285,7 +267,7 @@ impl<A: Actor> Core<A> {
     }
 
     /// A handler failed: nothing of it remains but the record.
-    fn fail(
+    pub(super) fn fail(
         &self,
         memory: &mut Memory<A::State>,
         group: &mut Group<A::State>,
@@ -372,175 +354,6 @@ impl<A: Actor> Core<A> {
         });
         self.room.shared.metrics.dead_lettered(A::KIND);
         group.taken.push(Taken { delivery, fate: Fate::Dead(failure), seconds });
-    }
-
-    /// Commits the group; whether to go on.
-    async fn settle(self: &Rc<Self>, memory: &mut Memory<A::State>, mut group: Group<A::State>) -> bool {
-        while !group.taken.is_empty() {
-            let blocked = group.blocked;
-            match self.send(memory.rev, memory.saved, &memory.state, group) {
-                Ok(sending) => {
-                    let concluded = self.conclude(sending.await).await;
-                    self.adopt(memory, concluded);
-                    return !blocked && !self.room.stopping();
-                }
-                Err(refused) => {
-                    let (refused, error) = *refused;
-                    group = self.unsavable(memory, refused, error);
-                }
-            }
-        }
-        true
-    }
-
-    /// The state cannot be saved: of several commands, find the one that makes it so by handling
-    /// them one by one; of one, fail it.
-    fn unsavable(&self, memory: &mut Memory<A::State>, mut refused: Group<A::State>, error: Error) -> Group<A::State> {
-        if let Some(base) = refused.base.take() {
-            memory.state = base;
-        }
-        let mut group = self.group();
-        if refused.taken.len() > 1 {
-            self.single.set(refused.taken.len());
-            self.again(refused.taken);
-        } else if let Some(only) = refused.taken.pop() {
-            self.fail(memory, &mut group, only.delivery, None, error, only.seconds);
-        }
-        group
-    }
-
-    /// Puts messages back to be handled anew, as if they had not been.
-    fn again(&self, taken: Vec<Taken>) {
-        let back = taken.into_iter().map(|taken| {
-            let mut delivery = taken.delivery;
-            self.room.running.borrow_mut().remove(&delivery.stored.position);
-            if !delivery.counted && !matches!(taken.fate, Fate::Parked) {
-                delivery.stored.attempts -= 1;
-            }
-            delivery
-        });
-        self.put_back(back.collect());
-    }
-
-    /// Hands a group to the committer.
-    #[allow(clippy::type_complexity)]
-    fn send(
-        &self,
-        rev: u64,
-        saved: u64,
-        state: &A::State,
-        mut group: Group<A::State>,
-    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, Box<(Group<A::State>, Error)>>
-    {
-        let mut wrote = None;
-        if group.changed && size_of::<A::State>() > 0 {
-            let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
-                Ok(doc) => doc,
-                Err(error) => return Err(Box::new((group, error))),
-            };
-            let digest = xxhash_rust::xxh3::xxh3_64(&doc);
-            if digest != saved {
-                wrote = Some((digest, doc.len()));
-                let fields = document::values(&doc, &self.fields);
-                group.commit.state = Some(StateWrite { from: rev, doc, fields });
-            }
-        }
-        let answer = Box::pin(self.room.committer.commit(group.commit));
-        let sending = Sending { taken: group.taken, base: group.base, answer, wrote };
-        Ok(async move {
-            let mut sending = sending;
-            let answer = sending.answer.as_mut().await;
-            (sending, answer)
-        })
-    }
-
-    /// Does what follows from what the store said of a group.
-    async fn conclude(&self, (mut sending, answer): (Sending<A::State>, Result<(), Refused>)) -> Concluded<A::State> {
-        let shared = &self.room.shared;
-        match answer {
-            Ok(()) => {}
-            Err(Refused::Gone(gone)) => {
-                // One was cancelled just before: the others are handled anew from the state before.
-                let (ended, rest): (Vec<_>, _) =
-                    sending.taken.into_iter().partition(|taken| taken.delivery.stored.position == gone);
-                for taken in ended {
-                    self.forget_running(gone);
-                    self.room.let_go(gone, taken.delivery.stored.size);
-                    self.finished(1);
-                }
-                self.again(rest);
-                return Concluded::Undone(sending.base.take());
-            }
-            Err(_) => {
-                self.room.stop();
-                return Concluded::Undone(None);
-            }
-        }
-        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred));
-        shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
-        for taken in sending.taken {
-            self.tell(taken);
-        }
-        if deferred {
-            // It is no longer handed out: the reader may have looked before it was.
-            self.room.signals.deferred.notify_one();
-        }
-        shared.faults.at(Point::Delivered).await;
-        Concluded::Done { wrote: sending.wrote }
-    }
-
-    /// Takes over what was concluded; `false` when the state went back to an earlier one.
-    fn adopt(&self, memory: &mut Memory<A::State>, concluded: Concluded<A::State>) -> bool {
-        match concluded {
-            Concluded::Done { wrote } => {
-                if let Some((digest, size)) = wrote {
-                    memory.rev += 1;
-                    memory.saved = digest;
-                    let bytes = super::room::ACTIVATION_BYTES + self.address.key().len() + size;
-                    self.room.resize(&self.slot, bytes, self.slot.bytes.get());
-                }
-                true
-            }
-            Concluded::Undone(base) => {
-                if let Some(base) = base {
-                    memory.state = base;
-                }
-                false
-            }
-        }
-    }
-
-    /// Tells whoever waits, and lets go of the message.
-    fn tell(&self, taken: Taken) {
-        let shared = &self.room.shared;
-        let stored = &taken.delivery.stored;
-        let position = stored.position;
-        self.forget_running(position);
-        let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
-        match taken.fate {
-            Fate::Ended { label, told } => {
-                shared.metrics.command(A::KIND, label, taken.seconds);
-                if let (Some(told), Some(reply)) = (told, reply)
-                    && let Found::Here(view) = Found::of(shared.id(position), Lookup::Ended(*told), None)
-                {
-                    shared.waiting.reply(reply.token, view);
-                }
-            }
-            Fate::Dead(failure) => {
-                shared.metrics.command(A::KIND, "dead", taken.seconds);
-                if let Some(reply) = reply {
-                    let mut view = super::view::View::new(shared.id(position), State::DeadLettered);
-                    view.attempts = stored.attempts;
-                    view.error = Some(failure);
-                    shared.waiting.reply(reply.token, view);
-                }
-            }
-            Fate::Deferred => shared.metrics.command(A::KIND, "retried", taken.seconds),
-            Fate::Parked => {}
-        }
-        self.room.let_go(position, stored.size);
-        self.finished(1);
-        shared.waiting.changed(position);
     }
 }
 

@@ -2,12 +2,12 @@
 //! revision are checked by the store in the same transaction as the commit, so neither clocks nor
 //! pauses matter.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use greenroom::{
-    Actor, Feature,
+    Actor, Context, Feature, Result,
     backend::{
-        Leases,
+        Commit, Commits, Leases, Refused, StateWrite, States,
         embedded::{Embedded, Options},
     },
     clock::Clock,
@@ -16,6 +16,7 @@ use greenroom::{
         settings::Settings,
     },
 };
+use tokio::sync::Notify;
 
 use crate::tape::{Tape, Tell};
 
@@ -63,5 +64,68 @@ fn epochs_only_rise_and_survive_restarts() {
                 last = lease.epoch;
             }
         }
+    });
+}
+
+/// Waits in its first command until it is let go, and says when it has begun.
+struct Gated(Option<Arc<Notify>>, Arc<Notify>);
+
+impl Actor for Gated {
+    const KIND: &'static str = "gated";
+    type State = Vec<u64>;
+    type Command = u64;
+    type Reply = usize;
+
+    async fn handle(&self, tape: &mut Vec<u64>, n: u64, _: &Context<Self>) -> Result<usize> {
+        self.1.notify_one();
+        if let Some(gate) = &self.0 {
+            gate.notified().await;
+        }
+        tape.push(n);
+        Ok(tape.len())
+    }
+}
+
+#[test]
+fn what_an_owner_was_doing_when_it_was_superseded_is_refused() {
+    actix::System::new().block_on(async {
+        let store = Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap());
+        let start = |gate: Option<Arc<Notify>>, began: Arc<Notify>| Start {
+            backend: store.clone(),
+            features: vec![Feature::new(Gated(gate, began))],
+            settings: Settings { arbiters: 1, ..Settings::default() },
+            clock: Clock::System,
+        };
+        let (gate, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let old = Node::start(start(Some(gate.clone()), began.clone())).await.unwrap();
+        old.tell(Gated::at("a"), 1).await.unwrap();
+        began.notified().await;
+        let new = Node::start(start(None, Arc::default())).await.unwrap();
+        assert_eq!(new.ask(Gated::at("a"), 2).await.unwrap(), 2);
+        // The old one wakes up and finishes what it had begun.
+        gate.notify_one();
+        old.drain(Duration::from_secs(30)).await;
+        assert_eq!(new.ask(Gated::at("a"), 3).await.unwrap(), 3);
+        assert_eq!(new.state::<Gated>("a").await.unwrap(), Some(vec![1, 2, 3]));
+        assert!(new.audit().await.unwrap().balanced);
+    });
+}
+
+#[test]
+fn the_store_refuses_a_stale_epoch_and_a_stale_revision() {
+    actix::System::new().block_on(async {
+        let store = Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap();
+        store.declare("tape", &[]).await.unwrap();
+        let write = |from, doc: &[u8]| {
+            let mut commit = Commit::of("tape/a".parse().unwrap(), 1);
+            commit.state = Some(StateWrite { from, doc: doc.to_vec(), fields: Vec::new() });
+            Arc::new(vec![commit])
+        };
+        let (old, new) = (store.acquire(0).await.unwrap(), store.acquire(0).await.unwrap());
+        assert_eq!(store.commit(old, write(0, b"old")).await, [Err(Refused::Stale)]);
+        assert_eq!(store.commit(new, write(0, b"new")).await, [Ok(())]);
+        assert_eq!(store.commit(new, write(7, b"guess")).await, [Err(Refused::Stale)]);
+        assert_eq!(store.commit(old, write(1, b"old")).await, [Err(Refused::Stale)]);
+        assert_eq!(store.load(vec!["tape/a".parse().unwrap()]).await.unwrap()[0].doc, b"new");
     });
 }

@@ -56,12 +56,14 @@ pub(super) fn open_writer(path: Option<&Path>, options: &Options) -> Result<Conn
     connection.set_prepared_statement_cache_capacity(256);
     // FULL: a commit is on the disk when it returns. The WAL is folded back every 16 MiB, so that
     // hot pages are written once for many commits.
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
          PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
-    )?;
-    let new = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))? == 0;
-    if new {
+        )
+        .map_err(|e| named(path, e))?;
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));
+    if tables.map_err(|e| named(path, e))? == 0 {
         create(&connection, options.partitions)?;
     }
     check(&connection, path, Some(options.partitions))?;
@@ -77,6 +79,13 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -16384; PRAGMA mmap_size = 268435456;")?;
     Ok(connection)
+}
+
+fn named(path: Option<&Path>, error: rusqlite::Error) -> Error {
+    match path {
+        Some(path) => open_error(path, error),
+        None => error.into(),
+    }
 }
 
 fn open_error(path: &Path, error: rusqlite::Error) -> Error {

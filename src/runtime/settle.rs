@@ -1,0 +1,209 @@
+//! From a turn's outcome to what is true: encode the state, commit, and only then tell whoever waits.
+//! A commit that did not happen puts its messages back as if they had never been handled.
+
+use std::rc::Rc;
+
+use super::{
+    activation::{Core, Memory},
+    faults::Point,
+    handle::guarded,
+    room::ACTIVATION_BYTES,
+    turn::{Fate, Group, Taken},
+    view::{Found, State, View},
+};
+use crate::{
+    actor::Actor,
+    backend::{Lookup, Refused, StateWrite, document},
+    error::{Error, Result},
+};
+
+/// A group on its way to the store.
+pub(super) struct Sending<S> {
+    taken: Vec<Taken>,
+    base: Option<S>,
+    answer: std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>>>>,
+    /// The digest and size of the state, if it is written.
+    wrote: Option<(u64, usize)>,
+}
+
+/// What became of a group.
+pub(super) enum Concluded<S> {
+    /// It is committed; the digest and size of the state, if it was written.
+    Done { wrote: Option<(u64, usize)> },
+    /// Nothing of it is; its messages are queued again, the state goes back to this.
+    Undone(Option<S>),
+}
+
+impl<A: Actor> Core<A> {
+    /// Commits the group; whether to go on.
+    pub(super) async fn settle(self: &Rc<Self>, memory: &mut Memory<A::State>, mut group: Group<A::State>) -> bool {
+        while !group.taken.is_empty() {
+            let blocked = group.blocked;
+            match self.send(memory.rev, memory.saved, &memory.state, group) {
+                Ok(sending) => {
+                    let concluded = self.conclude(sending.await).await;
+                    self.adopt(memory, concluded);
+                    return !blocked && !self.room.stopping();
+                }
+                Err(refused) => {
+                    let (refused, error) = *refused;
+                    group = self.unsavable(memory, refused, error);
+                }
+            }
+        }
+        true
+    }
+
+    /// The state cannot be saved: of several commands, find the one that makes it so by handling
+    /// them one by one; of one, fail it.
+    fn unsavable(&self, memory: &mut Memory<A::State>, mut refused: Group<A::State>, error: Error) -> Group<A::State> {
+        if let Some(base) = refused.base.take() {
+            memory.state = base;
+        }
+        let mut group = self.group();
+        if refused.taken.len() > 1 {
+            self.single.set(refused.taken.len());
+            self.again(refused.taken);
+        } else if let Some(only) = refused.taken.pop() {
+            self.fail(memory, &mut group, only.delivery, None, error, only.seconds);
+        }
+        group
+    }
+
+    /// Puts messages back to be handled anew, as if they had not been.
+    pub(super) fn again(&self, taken: Vec<Taken>) {
+        let back = taken.into_iter().map(|taken| {
+            let mut delivery = taken.delivery;
+            self.room.running.borrow_mut().remove(&delivery.stored.position);
+            if !delivery.counted && !matches!(taken.fate, Fate::Parked) {
+                delivery.stored.attempts -= 1;
+            }
+            delivery
+        });
+        self.put_back(back.collect());
+    }
+
+    /// Hands a group to the committer.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn send(
+        &self,
+        rev: u64,
+        saved: u64,
+        state: &A::State,
+        mut group: Group<A::State>,
+    ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, Box<(Group<A::State>, Error)>>
+    {
+        let mut wrote = None;
+        if group.changed && size_of::<A::State>() > 0 {
+            let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
+                Ok(doc) => doc,
+                Err(error) => return Err(Box::new((group, error))),
+            };
+            let digest = xxhash_rust::xxh3::xxh3_64(&doc);
+            if digest != saved {
+                wrote = Some((digest, doc.len()));
+                let fields = document::values(&doc, &self.fields);
+                group.commit.state = Some(StateWrite { from: rev, doc, fields });
+            }
+        }
+        let answer = Box::pin(self.room.committer.commit(group.commit));
+        let sending = Sending { taken: group.taken, base: group.base, answer, wrote };
+        Ok(async move {
+            let mut sending = sending;
+            let answer = sending.answer.as_mut().await;
+            (sending, answer)
+        })
+    }
+
+    /// Does what follows from what the store said of a group.
+    pub(super) async fn conclude(
+        &self,
+        (mut sending, answer): (Sending<A::State>, Result<(), Refused>),
+    ) -> Concluded<A::State> {
+        let shared = &self.room.shared;
+        match answer {
+            Ok(()) => {}
+            Err(Refused::Gone(gone)) => {
+                // One was cancelled just before: the others are handled anew from the state before.
+                let (ended, rest): (Vec<_>, _) =
+                    sending.taken.into_iter().partition(|taken| taken.delivery.stored.position == gone);
+                for taken in ended {
+                    self.forget_running(gone);
+                    self.room.let_go(gone, taken.delivery.stored.size);
+                    self.finished(1);
+                }
+                self.again(rest);
+                return Concluded::Undone(sending.base.take());
+            }
+            Err(_) => {
+                self.room.stop();
+                return Concluded::Undone(None);
+            }
+        }
+        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred));
+        shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
+        for taken in sending.taken {
+            self.tell(taken);
+        }
+        if deferred {
+            // It is no longer handed out: the reader may have looked before it was.
+            self.room.signals.deferred.notify_one();
+        }
+        shared.faults.at(Point::Delivered).await;
+        Concluded::Done { wrote: sending.wrote }
+    }
+
+    /// Takes over what was concluded; `false` when the state went back to an earlier one.
+    pub(super) fn adopt(&self, memory: &mut Memory<A::State>, concluded: Concluded<A::State>) -> bool {
+        match concluded {
+            Concluded::Done { wrote } => {
+                if let Some((digest, size)) = wrote {
+                    memory.rev += 1;
+                    memory.saved = digest;
+                    let bytes = ACTIVATION_BYTES + self.address.key().len() + size;
+                    self.room.resize(&self.slot, bytes, self.slot.bytes.get());
+                }
+                true
+            }
+            Concluded::Undone(base) => {
+                if let Some(base) = base {
+                    memory.state = base;
+                }
+                false
+            }
+        }
+    }
+
+    /// Tells whoever waits, and lets go of the message.
+    fn tell(&self, taken: Taken) {
+        let shared = &self.room.shared;
+        let stored = &taken.delivery.stored;
+        let position = stored.position;
+        self.forget_running(position);
+        let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
+        match taken.fate {
+            Fate::Ended { label, told } => {
+                shared.metrics.command(A::KIND, label, taken.seconds);
+                if let (Some(told), Some(reply)) = (told, reply)
+                    && let Found::Here(view) = Found::of(shared.id(position), Lookup::Ended(*told), None)
+                {
+                    shared.waiting.reply(reply.token, view);
+                }
+            }
+            Fate::Dead(failure) => {
+                shared.metrics.command(A::KIND, "dead", taken.seconds);
+                if let Some(reply) = reply {
+                    let mut view = View::new(shared.id(position), State::DeadLettered);
+                    view.attempts = stored.attempts;
+                    view.error = Some(failure);
+                    shared.waiting.reply(reply.token, view);
+                }
+            }
+            Fate::Deferred => shared.metrics.command(A::KIND, "retried", taken.seconds),
+            Fate::Parked => {}
+        }
+        self.room.let_go(position, stored.size);
+        self.finished(1);
+        shared.waiting.changed(position);
+    }
+}
