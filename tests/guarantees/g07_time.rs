@@ -53,10 +53,16 @@ fn a_timer_fires_to_the_millisecond_when_nothing_is_in_the_way() {
     World::new(move || vec![Feature::new(Tape { witness: shared.clone(), clock: None })]).play(async |mut world| {
         let begun = world.now();
         world.tell(Tape::at("a"), Tell::Later(1, 86_400 * 30)).await;
+        world.tell(Tape::at("a"), Tell::Later(2, 86_400 * 30 + 3)).await;
         world.advance(Duration::from_millis(86_400_000 * 30 - 1)).await;
         assert_eq!(world.state::<Tape>("a").await.unwrap_or_default(), Vec::<u64>::new());
         world.advance(Duration::from_millis(1)).await;
         assert_eq!(world.state::<Tape>("a").await, Some(vec![1]));
         assert_eq!(witness.attempts.lock().unwrap().last().unwrap().3, begun + 86_400_000 * 30);
+        // That one has fired is no reason for the next to be early.
+        world.advance(Duration::from_millis(2_999)).await;
+        assert_eq!(world.state::<Tape>("a").await, Some(vec![1]));
+        world.advance(Duration::from_millis(1)).await;
+        assert_eq!(world.state::<Tape>("a").await, Some(vec![1, 2]));
     });
 }
