@@ -41,7 +41,7 @@ impl Store {
 
     /// Tells other processes where this one listens.
     pub(super) fn announce(&self, url: &str) -> Result<()> {
-        self.embedded.announce(url)
+        crate::backend::Nodes::announce(&*self.embedded, url)
     }
 }
 

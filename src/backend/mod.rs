@@ -18,6 +18,7 @@ pub mod document;
 pub mod embedded;
 pub mod ledger;
 pub mod message;
+pub mod nodes;
 
 use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
@@ -28,6 +29,7 @@ pub use ledger::{Audit, Ledger, Mismatch};
 pub use message::{
     Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
+pub use nodes::{Acquired, Lease, Leases, Member, NodeInfo, Nodes, Owner};
 
 use crate::{
     address::Address,
@@ -40,9 +42,9 @@ use crate::{
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything a node needs of its store.
-pub trait Backend: Mailbox + Commits + States + Requests + DeadLetters + Leases + Books {}
+pub trait Backend: Mailbox + Commits + States + Requests + DeadLetters + Leases + Nodes + Books {}
 
-impl<T: Mailbox + Commits + States + Requests + DeadLetters + Leases + Books> Backend for T {}
+impl<T: Mailbox + Commits + States + Requests + DeadLetters + Leases + Nodes + Books> Backend for T {}
 
 /// Durable mailboxes, one per partition.
 pub trait Mailbox: Send + Sync + 'static {
@@ -91,6 +93,11 @@ pub struct Signals {
 
 /// Changing what is stored, under a lease.
 pub trait Commits: Send + Sync + 'static {
+    /// The saved state of each address, for the owner that is going to change it: whatever an earlier
+    /// owner had begun to commit for it is finished first. Terminal error (`stale_lease`) when the
+    /// lease was lost before the states were read.
+    fn open(&self, lease: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>>;
+
     /// Counts one more begun attempt of each message, durably, and answers the new counts (0 for
     /// a message that is gone). G6: a message that kills the process was counted before it ran.
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>>;
@@ -104,10 +111,11 @@ pub type Rows = (Vec<(String, Vec<u8>)>, Option<String>);
 
 /// Saved state.
 pub trait States: Send + Sync + 'static {
-    /// Prepares the store for a kind and its indexes, filling new indexes from what is saved.
-    fn declare(&self, kind: &str, indexes: &[Index]) -> Fut<'_, Result<()>>;
+    /// Prepares the store for a kind and its indexes, filling new indexes from what is saved. A kind
+    /// that is not `stateful` never writes a state.
+    fn declare(&self, kind: &str, stateful: bool, indexes: &[Index]) -> Fut<'_, Result<()>>;
 
-    /// The saved state of each address.
+    /// The committed state of each address, to look at: without [`Loaded::parked`].
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>>;
 
     /// Keys and states that answer a query already [checked](Query::check), and the next cursor.
@@ -130,8 +138,9 @@ pub trait Requests: Send + Sync + 'static {
     /// Where a message is and how it stands.
     fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>>;
 
-    /// Cancels a message of which no attempt has begun; `false` when there is none such.
-    fn cancel(&self, position: Position, now: i64) -> Fut<'_, Result<bool>>;
+    /// Cancels a message of which no attempt has begun; `false` when there is none such. Only the
+    /// owner of its partition may, and must not begin an attempt meanwhile.
+    fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>>;
 
     /// Forgets results that ended before `before` and idempotency keys that expired; answers how
     /// many results. Called now and then, does a bounded amount of work.
@@ -153,26 +162,6 @@ pub trait DeadLetters: Send + Sync + 'static {
     fn discard(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>>;
 }
 
-/// The right to run a partition, proved by an epoch that only rises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The partition.
-    pub partition: u16,
-    /// Which owner in its history.
-    pub epoch: u64,
-    /// Whether the previous owner let go in order; if not, what it was running is suspect.
-    pub clean: bool,
-}
-
-/// Who runs a partition.
-pub trait Leases: Send + Sync + 'static {
-    /// Takes the partition; every earlier epoch's commits are refused from now on.
-    fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>>;
-
-    /// Lets go in order: nothing of it is running any more.
-    fn release(&self, lease: Lease) -> Fut<'_, Result<()>>;
-}
-
 /// The accounts.
 pub trait Books: Send + Sync + 'static {
     /// The ledger of each partition, as counted with the commits.
@@ -180,6 +169,10 @@ pub trait Books: Send + Sync + 'static {
 
     /// Counts what is there and compares it with the ledger (G11).
     fn audit(&self) -> Fut<'_, Result<Audit>>;
+
+    /// How many messages could be handled at `now`, are on their way from one mailbox to another
+    /// included: zero when everything is done that can be.
+    fn runnable(&self, now: i64) -> Fut<'_, Result<u64>>;
 
     /// When the oldest message in a mailbox was accepted, in milliseconds since the Unix epoch.
     fn oldest(&self) -> Fut<'_, Result<Option<i64>>>;

@@ -13,7 +13,7 @@ use super::{
     target::{Place, Target},
     trouble::Trouble,
 };
-use crate::{clock::Clock, error::Error, request::RequestId, runtime::view::Found};
+use crate::{backend::Acquired, clock::Clock, error::Error, request::RequestId, runtime::view::Found};
 
 /// See how a request stands, follow it, or cancel it
 #[derive(Args, Debug)]
@@ -65,7 +65,16 @@ impl Request {
                 cx,
                 &store.write(|backend| async move {
                     let position = id.open(&backend.secret()).ok_or_else(|| unknown(id))?;
-                    if !backend.cancel(position, Clock::System.now()).await? {
+                    let lease = match backend.acquire(position.partition()).await? {
+                        Acquired::Taken(lease) => lease,
+                        Acquired::Held(node) => return Err(Error::new(format!("node {node} runs it: ask a server"))),
+                    };
+                    let cancelled = backend.cancel(lease, position, Clock::System.now()).await;
+                    // What was suspect before is suspect still.
+                    if lease.clean {
+                        backend.release(lease).await?;
+                    }
+                    if !cancelled? {
                         return Err(Error::terminal(format!("{id} cannot be cancelled: it has begun, or ended")));
                     }
                     look(backend, id).await

@@ -18,6 +18,8 @@ use crate::{
 pub(crate) trait Kind: Send + Sync {
     /// Its name.
     fn name(&self) -> &'static str;
+    /// Whether it has state.
+    fn stateful(&self) -> bool;
     /// Its declared indexes.
     fn indexes(&self) -> Vec<Index>;
     /// Whether `command` is one of its commands.
@@ -41,6 +43,10 @@ impl<A: Actor> Typed<A> {
 impl<A: Actor> Kind for Typed<A> {
     fn name(&self) -> &'static str {
         A::KIND
+    }
+
+    fn stateful(&self) -> bool {
+        size_of::<A::State>() > 0
     }
 
     fn indexes(&self) -> Vec<Index> {

@@ -119,7 +119,7 @@ impl Node {
             if kinds.insert(kind.name(), kind.clone()).is_some() {
                 return Err(Error::terminal(format!("two features have the kind {:?}: kinds are unique", kind.name())));
             }
-            start.backend.declare(kind.name(), &kind.indexes()).await?;
+            start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
         let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
         let arbiters = Arbiters::start(shared.clone()).await?;

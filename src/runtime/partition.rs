@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Home, Lookup, Stored},
+    backend::{Acquired, Home, Lookup, Stored},
     envelope::Position,
     error::{Error, Failure, Result},
 };
@@ -48,12 +48,14 @@ pub(crate) struct Opening {
 
 /// Takes the lease and starts reading.
 pub(crate) async fn open(Opening { shared, partition, beat, blamed }: Opening) -> Result<actix::Addr<Partition>> {
-    let lease = shared.backend.acquire(partition).await?;
-    let accepted = shared.backend.ledgers().await?.get(usize::from(partition)).map_or(0, |ledger| ledger.accepted);
+    let lease = match shared.backend.acquire(partition).await? {
+        Acquired::Taken(lease) => lease,
+        Acquired::Held(node) => return Err(Error::new(format!("partition {partition} is held by node {node}"))),
+    };
     if !lease.clean {
         info!(partition, epoch = lease.epoch, "the last owner did not let go in order: what it ran is suspect");
     }
-    let suspects = Position::new(partition, if lease.clean { 0 } else { accepted });
+    let suspects = Position::new(partition, if lease.clean { 0 } else { lease.last });
     let room = Room::new(shared, lease, suspects, beat);
     if let Some(position) = blamed {
         quarantine(&room, position).await?;
@@ -102,7 +104,7 @@ impl actix::Handler<Cancel> for Partition {
             if room.running.borrow().contains_key(&position) {
                 return Ok(false);
             }
-            let cancelled = room.shared.backend.cancel(position, room.shared.clock.now()).await?;
+            let cancelled = room.shared.backend.cancel(room.lease, position, room.shared.clock.now()).await?;
             if cancelled {
                 room.remember_cancelled(position);
                 room.handed.borrow_mut().remove(&position);
@@ -385,7 +387,7 @@ async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
         if room.stopping() {
             return;
         }
-        match room.shared.backend.load(addresses.clone()).await {
+        match room.shared.backend.open(room.lease, addresses.clone()).await {
             Ok(loaded) => break loaded,
             Err(error) => {
                 warn!(%error, "states could not be loaded, trying again");

@@ -4,14 +4,17 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::sync::mpsc;
 
 use crate::{
     address::Address,
     backend::{
-        Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease,
-        Leases, Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Signals, States, Stored,
-        embedded::Embedded,
+        Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
+        Home, Lease, Leases, Ledger, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner, Refused, Requests,
+        Rows, Signals, States, Stored,
     },
     envelope::Position,
     error::Result,
@@ -71,7 +74,7 @@ impl History {
 
 /// The recording store of one life of the process.
 pub(super) struct Recorder {
-    pub(super) store: Arc<Embedded>,
+    pub(super) store: Arc<dyn Backend>,
     pub(super) history: Arc<History>,
     pub(super) plan: Arc<Plan>,
 }
@@ -132,6 +135,10 @@ impl Mailbox for Recorder {
 }
 
 impl Commits for Recorder {
+    fn open(&self, lease: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
+        self.live(self.store.open(lease, addresses))
+    }
+
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
         self.live(self.store.begin(lease, messages))
     }
@@ -158,8 +165,8 @@ impl Commits for Recorder {
 }
 
 impl States for Recorder {
-    fn declare(&self, kind: &str, indexes: &[Index]) -> Fut<'_, Result<()>> {
-        self.live(self.store.declare(kind, indexes))
+    fn declare(&self, kind: &str, stateful: bool, indexes: &[Index]) -> Fut<'_, Result<()>> {
+        self.live(self.store.declare(kind, stateful, indexes))
     }
 
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
@@ -176,8 +183,8 @@ impl Requests for Recorder {
         self.live(self.store.lookup(position))
     }
 
-    fn cancel(&self, position: Position, now: i64) -> Fut<'_, Result<bool>> {
-        self.live(self.store.cancel(position, now))
+    fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
+        self.live(self.store.cancel(lease, position, now))
     }
 
     fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>> {
@@ -205,12 +212,54 @@ impl DeadLetters for Recorder {
 }
 
 impl Leases for Recorder {
-    fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>> {
+    fn acquire(&self, partition: u16) -> Fut<'_, Result<Acquired>> {
         self.live(self.store.acquire(partition))
     }
 
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
         self.live(self.store.release(lease))
+    }
+
+    fn owners(&self) -> Fut<'_, Result<Vec<Owner>>> {
+        self.live(self.store.owners())
+    }
+}
+
+impl Nodes for Recorder {
+    fn me(&self) -> u64 {
+        self.store.me()
+    }
+
+    fn lease_time(&self) -> Option<Duration> {
+        self.store.lease_time()
+    }
+
+    fn join(&self) -> Fut<'_, Result<()>> {
+        self.live(self.store.join())
+    }
+
+    fn beat(&self) -> Fut<'_, Result<Vec<Member>>> {
+        self.live(self.store.beat())
+    }
+
+    fn give_up(&self, member: Member) -> Fut<'_, Result<bool>> {
+        self.live(self.store.give_up(member))
+    }
+
+    fn leave(&self) -> Fut<'_, Result<()>> {
+        self.live(self.store.leave())
+    }
+
+    fn post(&self, node: u64, letter: Vec<u8>) -> Fut<'_, Result<bool>> {
+        self.live(self.store.post(node, letter))
+    }
+
+    fn letters(&self) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+        self.store.letters()
+    }
+
+    fn announce(&self, listen: &str) -> Result<()> {
+        self.store.announce(listen)
     }
 }
 
@@ -221,6 +270,10 @@ impl Books for Recorder {
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {
         self.live(self.store.audit())
+    }
+
+    fn runnable(&self, now: i64) -> Fut<'_, Result<u64>> {
+        self.live(self.store.runnable(now))
     }
 
     fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {

@@ -16,7 +16,7 @@ use crate::{
     actor::Actor,
     address::At,
     backend::{
-        Audit, Books, DeadFilter,
+        Audit, Backend, DeadFilter,
         embedded::{Embedded, Options},
     },
     clock::{Clock, Virtual},
@@ -44,7 +44,7 @@ pub struct World {
     seed: u64,
     settings: Settings,
     options: Options,
-    store: Option<Arc<Embedded>>,
+    store: Option<Arc<dyn Backend>>,
     clock: Arc<Virtual>,
     history: Arc<History>,
     plan: Arc<Plan>,
@@ -131,7 +131,7 @@ impl World {
         })
     }
 
-    fn store(&self) -> Arc<Embedded> {
+    fn store(&self) -> Arc<dyn Backend> {
         self.store.clone().unwrap_or_else(|| panic!("the world has not begun: use World::play"))
     }
 

@@ -26,7 +26,7 @@ fn failure(attempt: u32) -> Failure {
 fn state_result_and_outbox_become_true_together() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         let position = append(&backend, message("thing/a", "1")).await;
         let stored = first(&backend, partition, start(partition)).await;
         let mut all = commit("thing/a");
@@ -51,7 +51,7 @@ fn state_result_and_outbox_become_true_together() {
 fn a_refused_commit_leaves_nothing_and_does_not_hurt_its_group() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         append(&backend, message("thing/a", "1")).await;
         append(&backend, message("thing/a", "2")).await;
         let both = backend.read(partition, start(partition), 2).await.unwrap();
@@ -75,7 +75,7 @@ fn a_refused_commit_leaves_nothing_and_does_not_hurt_its_group() {
 fn a_message_ends_once() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         append(&backend, message("thing/a", "1")).await;
         let stored = first(&backend, partition, start(partition)).await;
         let mut ends = commit("thing/a");
@@ -88,8 +88,8 @@ fn a_message_ends_once() {
 #[test]
 fn a_stale_owner_or_revision_is_refused() {
     each(|backend| async move {
-        let old = backend.acquire(0).await.unwrap();
-        let new = backend.acquire(0).await.unwrap();
+        let old = take(&backend, 0).await;
+        let new = take(&backend, 0).await;
         assert!(new.epoch > old.epoch && old.clean && !new.clean);
         let write = |from, doc: &[u8]| {
             let mut commit = commit("thing/a");
@@ -106,7 +106,7 @@ fn a_stale_owner_or_revision_is_refused() {
         assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (2, b"two".as_slice()));
         // A stale owner lets go of nothing.
         backend.release(old).await.unwrap();
-        assert!(!backend.acquire(0).await.unwrap().clean);
+        assert!(!take(&backend, 0).await.clean);
     });
 }
 
@@ -114,7 +114,7 @@ fn a_stale_owner_or_revision_is_refused() {
 fn dead_letters_keep_message_and_causes_and_can_be_redriven_or_discarded() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         for n in 1..=2 {
             append(&backend, message("thing/a", &n.to_string())).await;
         }
@@ -144,14 +144,14 @@ fn dead_letters_keep_message_and_causes_and_can_be_redriven_or_discarded() {
 fn what_was_begun_is_counted_and_cannot_be_cancelled() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         let (one, two) =
             (append(&backend, message("thing/a", "1")).await, append(&backend, message("thing/a", "2")).await);
         assert_eq!(backend.begin(lease, vec![(one, Home::Mailbox)]).await.unwrap(), [1]);
         assert_eq!(backend.begin(lease, vec![(one, Home::Mailbox)]).await.unwrap(), [2]);
-        assert!(!backend.cancel(one, NOW).await.unwrap());
-        assert!(backend.cancel(two, NOW).await.unwrap());
-        assert!(!backend.cancel(two, NOW).await.unwrap());
+        assert!(!backend.cancel(lease, one, NOW).await.unwrap());
+        assert!(backend.cancel(lease, two, NOW).await.unwrap());
+        assert!(!backend.cancel(lease, two, NOW).await.unwrap());
         assert_eq!(backend.begin(lease, vec![(two, Home::Mailbox)]).await.unwrap(), [0]);
         assert!(backend.audit().await.unwrap().balanced);
     });
@@ -161,7 +161,7 @@ fn what_was_begun_is_counted_and_cannot_be_cancelled() {
 fn results_expire_and_are_then_known_to_have_been() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         let position = append(&backend, message("thing/a", "1")).await;
         let mut ends = commit("thing/a");
         ends.done.push(done(&first(&backend, partition, start(partition)).await));

@@ -35,7 +35,7 @@ fn timers_come_in_the_order_they_are_due_and_never_early() {
 fn a_retry_keeps_its_story_and_what_waits_behind_it_keeps_its_order() {
     each(|backend| async move {
         let partition = address("thing/a").partition(4);
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         for n in 1..=3 {
             append(&backend, message("thing/a", &n.to_string())).await;
         }
@@ -60,7 +60,7 @@ fn a_retry_keeps_its_story_and_what_waits_behind_it_keeps_its_order() {
                 .all(|s| all.iter().all(|a| a.position != s.position))
                 || backend.read(partition, all[2].position, 3).await.unwrap().is_empty()
         );
-        assert!(backend.load(vec![address("thing/a")]).await.unwrap()[0].parked);
+        assert!(backend.open(lease, vec![address("thing/a")]).await.unwrap()[0].parked);
         assert_eq!(backend.blocked(partition, None, 10).await.unwrap(), [address("thing/a")]);
         assert!(backend.blocked(partition, Some(address("thing/a")), 10).await.unwrap().is_empty());
         let parked = backend.parked(&address("thing/a"), start(partition), 10).await.unwrap();
@@ -79,7 +79,7 @@ fn a_retry_keeps_its_story_and_what_waits_behind_it_keeps_its_order() {
         let mut ends = commit("thing/a");
         ends.done = parked.iter().map(done).collect();
         assert_eq!(backend.commit(lease, vec![ends].into()).await, [Ok(())]);
-        assert!(!backend.load(vec![address("thing/a")]).await.unwrap()[0].parked);
+        assert!(!backend.open(lease, vec![address("thing/a")]).await.unwrap()[0].parked);
         assert!(backend.audit().await.unwrap().balanced);
     });
 }

@@ -76,7 +76,7 @@ fn a_full_mailbox_refuses_and_takes_again_when_there_is_room() {
             assert!(accepted < 100, "never full");
         };
         assert!(matches!(refused, NotAppended::Full { bytes, budget: BUDGET } if bytes <= BUDGET), "{refused:?}");
-        let lease = backend.acquire(partition).await.unwrap();
+        let lease = take(&backend, partition).await;
         let stored = first(&backend, partition, start(partition)).await;
         let mut ends = commit("thing/a");
         ends.done.push(done(&stored));

@@ -11,7 +11,7 @@ use std::{future::Future, sync::Arc};
 use greenroom::{
     Address,
     backend::{
-        Append, Appended, Backend, Commit, Done, Home, Outcome, Stored,
+        Acquired, Append, Appended, Backend, Commit, Done, Home, Lease, Outcome, Stored,
         embedded::{Embedded, Options},
     },
     envelope::{Envelope, Position},
@@ -33,9 +33,17 @@ fn each<F: Future<Output = ()>>(suite: impl Fn(Arc<dyn Backend>) -> F) {
     for (name, backend) in backends {
         println!("against {name}");
         actix::System::new().block_on(async {
-            backend.declare("thing", &[]).await.unwrap();
+            backend.declare("thing", true, &[]).await.unwrap();
             suite(backend).await;
         });
+    }
+}
+
+/// Takes a partition that nobody else has.
+async fn take(backend: &Arc<dyn Backend>, partition: u16) -> Lease {
+    match backend.acquire(partition).await.unwrap() {
+        Acquired::Taken(lease) => lease,
+        Acquired::Held(node) => panic!("partition {partition} is held by node {node}"),
     }
 }
 

@@ -21,7 +21,7 @@ fn indexes() -> Vec<Index> {
 }
 
 async fn save(backend: &Arc<dyn Backend>, key: &str, row: Row<'_>, indexes: &[Index]) {
-    let lease = backend.acquire(0).await.unwrap();
+    let lease = take(&backend, 0).await;
     let doc = document::encode(&row, 10_000).unwrap();
     let fields = document::values(&doc, &declared_fields(indexes));
     let mut commit = Commit::of(Address::new("row", key).unwrap(), NOW);
@@ -38,7 +38,7 @@ async fn keys(backend: &Arc<dyn Backend>, query: Query) -> (Vec<String>, Option<
 #[test]
 fn equality_range_sort_and_pages() {
     each(|backend| async move {
-        backend.declare("row", &indexes()).await.unwrap();
+        backend.declare("row", true, &indexes()).await.unwrap();
         for n in 0..25i64 {
             let (customer, status) =
                 (if n % 5 == 0 { "bob" } else { "ann" }, if n % 2 == 0 { "paid" } else { "placed" });
@@ -72,9 +72,9 @@ fn equality_range_sort_and_pages() {
 #[test]
 fn an_index_declared_later_knows_what_was_saved_before() {
     each(|backend| async move {
-        backend.declare("row", &[]).await.unwrap();
+        backend.declare("row", true, &[]).await.unwrap();
         save(&backend, "k", Row { customer: "ann", status: "paid", placed: Some(1) }, &[]).await;
-        backend.declare("row", &indexes()).await.unwrap();
+        backend.declare("row", true, &indexes()).await.unwrap();
         assert_eq!(keys(&backend, Query::new().eq("customer", "ann").eq("status", "paid")).await.0, ["k"]);
     });
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use greenroom::{
     Actor, Context, Feature, Result,
     backend::{
-        Commit, Commits, Leases, Refused, StateWrite, States,
+        Acquired, Commit, Commits, Lease, Leases, Refused, StateWrite, States,
         embedded::{Embedded, Options},
     },
     clock::Clock,
@@ -59,12 +59,20 @@ fn epochs_only_rise_and_survive_restarts() {
         for _ in 0..3 {
             let store = Embedded::open(data.path(), Options::default()).unwrap();
             for _ in 0..2 {
-                let lease = store.acquire(3).await.unwrap();
+                let lease = take(&store, 3).await;
                 assert!(lease.epoch > last, "{lease:?}");
                 last = lease.epoch;
             }
         }
     });
+}
+
+/// Takes a partition that nobody else has.
+async fn take(store: &Embedded, partition: u16) -> Lease {
+    match store.acquire(partition).await.unwrap() {
+        Acquired::Taken(lease) => lease,
+        Acquired::Held(node) => panic!("partition {partition} is held by node {node}"),
+    }
 }
 
 /// Waits in its first command until it is let go, and says when it has begun.
@@ -115,13 +123,13 @@ fn what_an_owner_was_doing_when_it_was_superseded_is_refused() {
 fn the_store_refuses_a_stale_epoch_and_a_stale_revision() {
     actix::System::new().block_on(async {
         let store = Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap();
-        store.declare("tape", &[]).await.unwrap();
+        store.declare("tape", true, &[]).await.unwrap();
         let write = |from, doc: &[u8]| {
             let mut commit = Commit::of("tape/a".parse().unwrap(), 1);
             commit.state = Some(StateWrite { from, doc: doc.to_vec(), fields: Vec::new() });
             Arc::new(vec![commit])
         };
-        let (old, new) = (store.acquire(0).await.unwrap(), store.acquire(0).await.unwrap());
+        let (old, new) = (take(&store, 0).await, take(&store, 0).await);
         assert_eq!(store.commit(old, write(0, b"old")).await, [Err(Refused::Stale)]);
         assert_eq!(store.commit(new, write(0, b"new")).await, [Ok(())]);
         assert_eq!(store.commit(new, write(7, b"guess")).await, [Err(Refused::Stale)]);

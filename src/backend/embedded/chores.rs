@@ -53,7 +53,7 @@ pub(super) fn acquire(group: &mut Group<'_>, partition: u16) -> Result<Lease, Ab
     let book = group.book(partition);
     let clean = std::mem::replace(&mut book.clean, false);
     book.epoch += 1;
-    Ok(Lease { partition, epoch: book.epoch, clean })
+    Ok(Lease { partition, epoch: book.epoch, clean, last: book.ledger.accepted })
 }
 
 /// Lets a partition go, unless somebody has taken it since.

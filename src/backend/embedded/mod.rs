@@ -12,6 +12,7 @@ mod apply;
 mod audit;
 mod chores;
 mod lock;
+mod nodes;
 mod query;
 mod read;
 mod schema;
@@ -36,8 +37,8 @@ use self::{
     writer::{Book, Writer},
 };
 use super::{
-    Append, Appended, Audit, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease, Leases,
-    Ledger, Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Sent, Signals, States, Stored,
+    Append, Appended, Audit, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease, Ledger,
+    Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Sent, Signals, States, Stored,
 };
 use crate::{
     address::{Address, is_kind},
@@ -136,17 +137,6 @@ impl Embedded {
         let options = Options { partitions, ..Options::default() };
         let reader = Reader::File(Arc::new(read::Readers::new(path)));
         Ok(Self { options, secret, tails, reader, writing: None, kinds: DashMap::new() })
-    }
-
-    /// How many messages could be handled at `now`: those in mailboxes and those deferred that
-    /// are due. Zero when everything is done that can be.
-    pub async fn runnable(&self, now: i64) -> Result<u64> {
-        self.read(move |db| read::runnable(db, now)).await
-    }
-
-    /// Tells others, through the lock file, where this process can be reached.
-    pub fn announce(&self, listen: &str) -> Result<()> {
-        self.writing.as_ref().and_then(|w| w.lock.as_ref()).map_or(Ok(()), |lock| lock.announce(Some(listen)))
     }
 
     fn writer(&self) -> Result<&Writer> {
@@ -248,6 +238,10 @@ impl Mailbox for Embedded {
 }
 
 impl Commits for Embedded {
+    fn open(&self, _: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
+        Box::pin(self.read(move |db| read::load(db, &addresses)))
+    }
+
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
         Box::pin(async move {
             chores::write(self.writer()?, move |group| chores::begin(group, lease, &messages))
@@ -278,7 +272,7 @@ impl Commits for Embedded {
 }
 
 impl States for Embedded {
-    fn declare(&self, kind: &str, indexes: &[Index]) -> Fut<'_, Result<()>> {
+    fn declare(&self, kind: &str, _: bool, indexes: &[Index]) -> Fut<'_, Result<()>> {
         let (kind, indexes) = (kind.to_owned(), indexes.to_vec());
         Box::pin(async move {
             if !is_kind(&kind) {
@@ -307,7 +301,7 @@ impl Requests for Embedded {
         Box::pin(self.read(move |db| read::lookup(db, position)))
     }
 
-    fn cancel(&self, position: Position, now: i64) -> Fut<'_, Result<bool>> {
+    fn cancel(&self, _: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
         Box::pin(async move { chores::write(self.writer()?, move |group| chores::cancel(group, position, now)).await })
     }
 
@@ -372,20 +366,6 @@ impl DeadLetters for Embedded {
     }
 }
 
-impl Leases for Embedded {
-    fn acquire(&self, partition: u16) -> Fut<'_, Result<Lease>> {
-        Box::pin(async move {
-            let lease = chores::write(self.writer()?, move |group| chores::acquire(group, partition)).await?;
-            self.tails[usize::from(partition)].renew();
-            Ok(lease)
-        })
-    }
-
-    fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
-        Box::pin(async move { chores::write(self.writer()?, move |group| chores::release(group, lease)).await })
-    }
-}
-
 impl Books for Embedded {
     fn ledgers(&self) -> Fut<'_, Result<Vec<Ledger>>> {
         Box::pin(self.read(audit::ledgers))
@@ -393,6 +373,10 @@ impl Books for Embedded {
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {
         Box::pin(self.read(audit::audit))
+    }
+
+    fn runnable(&self, now: i64) -> Fut<'_, Result<u64>> {
+        Box::pin(self.read(move |db| read::runnable(db, now)))
     }
 
     fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
