@@ -13,7 +13,9 @@
 //! dead letters ──► redriven into deferred, or discarded (= cancelled)
 //! ```
 
+pub mod cluster;
 pub mod commit;
+mod cursor;
 pub mod document;
 pub mod embedded;
 pub mod ledger;

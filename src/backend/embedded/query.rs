@@ -1,12 +1,11 @@
 //! Turning a checked [`Query`] into SQL over the index columns, with keyset cursors.
 
 use rusqlite::{Connection, params_from_iter, types::Value as Sql};
-use serde::{Deserialize, Serialize};
 
 use super::schema::{column, state_table};
 use crate::{
-    backend::Rows,
-    error::{Error, Result},
+    backend::{Rows, cursor::Cursor},
+    error::Result,
     query::{Query, Value},
 };
 
@@ -18,25 +17,6 @@ pub(super) fn sql(value: Value) -> Sql {
         Value::Int(v) => Sql::Integer(v),
         Value::Real(v) => Sql::Real(v),
         Value::Text(v) => Sql::Text(v),
-    }
-}
-
-/// Where a page ended: the sort value and the key of its last row.
-#[derive(Serialize, Deserialize)]
-struct Cursor(Value, String);
-
-impl Cursor {
-    fn write(&self) -> String {
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        json.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn read(text: &str) -> Result<Self> {
-        let byte = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
-        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
-            Error::terminal("the cursor is none of ours: use the one of the page before").code("bad_cursor")
-        })
     }
 }
 

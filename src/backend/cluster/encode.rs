@@ -1,0 +1,240 @@
+//! What commits, messages and results look like in Redis, both ways. Stored names and numbers are an
+//! interface with the past: functions.lua reads and writes the same.
+
+use std::sync::Arc;
+
+use fred::types::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    pack::{Packer, Unpacker},
+    redis::{int, raw},
+};
+use crate::{
+    backend::{
+        Commit, Dead, Done, Home, Idempotency, Outcome, Request, Sent, Status, Stored, message::Undecodable,
+    },
+    envelope::{Envelope, Position},
+    error::Failure,
+};
+
+fn home(home: Home) -> i64 {
+    match home {
+        Home::Mailbox => 0,
+        Home::Deferred => 1,
+    }
+}
+
+/// The result of a message that ended, after 16 digits of when.
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    status: Status,
+    attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+}
+
+fn ended(at: i64, ended: &Ended) -> Vec<u8> {
+    let mut body = format!("{:016}", at.max(0)).into_bytes();
+    // Numbers, strings and JSON that was parsed before always serialise.
+    body.extend(serde_json::to_vec(ended).unwrap_or_default());
+    body
+}
+
+/// The result of a cancelled message.
+pub(super) fn cancelled(at: i64) -> Vec<u8> {
+    ended(at, &Ended { status: Status::Cancelled, attempts: 0, reply: None, error: None })
+}
+
+/// Reads a result; `None` when it is none.
+pub(super) fn request(body: &[u8]) -> Option<Request> {
+    let (at, json) = body.split_at_checked(16)?;
+    let ended: Ended = serde_json::from_slice(json).ok()?;
+    Some(Request {
+        status: ended.status,
+        reply: ended.reply,
+        error: ended.error,
+        attempts: ended.attempts,
+        ended: std::str::from_utf8(at).ok()?.parse().ok()?,
+    })
+}
+
+fn failures(list: &[Failure]) -> Vec<u8> {
+    serde_json::to_vec(list).unwrap_or_else(|_| b"[]".to_vec())
+}
+
+/// What leaves with a commit, as the receiver's mailbox will hold it.
+#[derive(Clone, Debug)]
+pub(super) struct Parcel {
+    pub(super) to: u16,
+    pub(super) head: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) envelope: Arc<Envelope>,
+}
+
+impl Parcel {
+    pub(super) fn new(sent: &Sent, partitions: u16) -> Result<Self, serde_json::Error> {
+        let envelope = sent.envelope.clone();
+        Ok(Self {
+            to: envelope.to.partition(partitions),
+            head: head(&envelope, sent.due, None),
+            bytes: serde_json::to_vec(&*envelope)?,
+            envelope,
+        })
+    }
+}
+
+/// What the append function is told of a message besides its bytes: nothing, when there is nothing to
+/// tell. A time that has come is no reason to wait.
+pub(super) fn head(envelope: &Envelope, due: Option<i64>, idempotency: Option<&Idempotency>) -> Vec<u8> {
+    let due = due.filter(|due| *due > envelope.accepted);
+    if due.is_none() && idempotency.is_none() {
+        return Vec::new();
+    }
+    let mut packer = Packer::default();
+    packer.array(if idempotency.is_some() { 8 } else { 3 });
+    packer.int(due.unwrap_or(0)).bytes(envelope.to.kind().as_bytes()).bytes(envelope.to.key().as_bytes());
+    if let Some(asked) = idempotency {
+        packer.bytes(asked.key.as_bytes()).bytes(format!("{:016x}", asked.fingerprint).as_bytes());
+        packer.bytes(asked.answer.as_bytes()).int(asked.expires).int(envelope.accepted);
+    }
+    packer.done()
+}
+
+/// A commit's part in Redis, with its outbox. The same bytes lie beside the state as what is still to
+/// do, until the next commit.
+pub(super) fn commit(commit: &Commit, outbox: &[Parcel]) -> Vec<u8> {
+    let mut packer = Packer::default();
+    packer.array(7);
+    packer.array(commit.done.len() * 6);
+    commit.done.iter().for_each(|one| done(&mut packer, commit.at, one));
+    packer.array(commit.deferred.len() * 5);
+    for deferral in &commit.deferred {
+        packer.int(deferral.position.number() as i64).int(home(deferral.home)).int(deferral.due.max(1));
+        packer.int(deferral.attempts.into()).bytes(&failures(&deferral.failures));
+    }
+    packer.array(commit.parked.len() * 2);
+    for (position, at) in &commit.parked {
+        packer.int(position.number() as i64).int(home(*at));
+    }
+    packer.array(outbox.len() * 3);
+    for parcel in outbox {
+        packer.int(parcel.to.into()).bytes(&parcel.head).bytes(&parcel.bytes);
+    }
+    packer.bytes(commit.address.kind().as_bytes()).bytes(commit.address.key().as_bytes()).int(commit.at);
+    packer.done()
+}
+
+fn done(packer: &mut Packer, at: i64, done: &Done) {
+    let (status, body) = match &done.outcome {
+        Outcome::Completed(reply) => {
+            let reply = Some(reply.clone());
+            let result = Ended { status: Status::Completed, attempts: done.attempts, reply, error: None };
+            (0, done.keep.then(|| ended(at, &result)))
+        }
+        Outcome::Failed(failure) => {
+            let error = Some(failure.clone());
+            (1, Some(ended(at, &Ended { status: Status::Failed, attempts: done.attempts, reply: None, error })))
+        }
+        Outcome::Dead(list) => (3, Some(failures(list))),
+    };
+    packer.int(done.position.number() as i64).int(home(done.home)).int(status);
+    packer.int(done.attempts.into()).int(done.size as i64);
+    match body {
+        Some(body) => packer.bytes(&body),
+        None => packer.nothing(),
+    };
+}
+
+/// A message that a commit ends for good by completing it: while it waits, the commit is not done.
+pub(super) fn witness(commit: &Commit) -> Option<u64> {
+    let completed = commit.done.iter().find(|done| matches!(done.outcome, Outcome::Completed(_)))?;
+    Some(completed.position.number())
+}
+
+fn envelope(bytes: &[u8]) -> Result<Arc<Envelope>, Undecodable> {
+    serde_json::from_slice(bytes).map(Arc::new).map_err(|e| Undecodable {
+        reason: format!("the stored bytes are no envelope: {e}"),
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// A message in the mailbox.
+pub(super) fn fresh(position: Position, bytes: &[u8], attempts: u32) -> Stored {
+    Stored {
+        position,
+        envelope: envelope(bytes),
+        home: Home::Mailbox,
+        size: bytes.len(),
+        attempts,
+        failures: Vec::new(),
+        due: 0,
+        parked: false,
+    }
+}
+
+/// An entry of the mailbox stream: `[id, [m, envelope]]`. One that somebody else wrote there is a
+/// message that cannot be read.
+pub(super) fn entry(partition: u16, entry: Value, attempts: impl Fn(u64) -> u32) -> Option<Stored> {
+    let mut parts = super::redis::list(entry).into_iter();
+    let id = parts.next()?.into_string()?;
+    let number: u64 = id.split_once('-')?.0.parse().ok()?;
+    let bytes = super::redis::list(parts.next()?).into_iter().nth(1).map(raw).unwrap_or_default();
+    Some(fresh(Position::new(partition, number), &bytes, attempts(number)))
+}
+
+/// A deferred message: `{due parked kind key failures envelope}`.
+pub(super) fn deferred(position: Position, record: &[u8], attempts: i64) -> Stored {
+    let fields = || {
+        let mut read = Unpacker::array(record, 6)?;
+        let (due, parked) = (read.int()?, read.int()?);
+        let (_kind, _key) = (read.bytes()?, read.bytes()?);
+        Some((due, parked, read.bytes()?, read.bytes()?))
+    };
+    // A record that cannot be read is a message that cannot be read.
+    let (due, parked, causes, bytes) = fields().unwrap_or((0, 1, b"", record));
+    Stored {
+        position,
+        envelope: envelope(bytes),
+        home: Home::Deferred,
+        size: bytes.len(),
+        attempts: attempts as u32,
+        failures: serde_json::from_slice(causes).unwrap_or_default(),
+        due,
+        parked: parked == 1,
+    }
+}
+
+/// A dead letter with its kind and key: `{died attempts kind key failures envelope}`.
+pub(super) fn dead(position: Position, record: &[u8]) -> Option<(Dead, String, String)> {
+    let mut read = Unpacker::array(record, 6)?;
+    let (died, attempts) = (read.int()?, read.int()?);
+    let (kind, key) = (read.text()?.to_owned(), read.text()?.to_owned());
+    let (causes, bytes) = (read.bytes()?, read.bytes()?);
+    let (found, text) = match envelope(bytes) {
+        Ok(envelope) => (Some((*envelope).clone()), None),
+        Err(_) => (None, Some(String::from_utf8_lossy(bytes).into_owned())),
+    };
+    let dead = Dead {
+        position,
+        envelope: found,
+        raw: text,
+        attempts: attempts as u32,
+        failures: serde_json::from_slice(causes).unwrap_or_default(),
+        died,
+    };
+    Some((dead, kind, key))
+}
+
+/// Number, record and attempts, repeated.
+pub(super) fn deferreds(partition: u16, values: &[Value]) -> Vec<Stored> {
+    let one = |three: &[Value]| {
+        let record = raw(three[1].clone());
+        deferred(Position::new(partition, int(&three[0]) as u64), &record, int(&three[2]))
+    };
+    // A record that is gone was ended between two looks of the function: there is none such.
+    values.chunks_exact(3).filter(|three| !three[1].is_null()).map(one).collect()
+}

@@ -1,0 +1,86 @@
+//! The mailbox as its owner reads it: from memory when it was accepted here, from Redis otherwise.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Cluster, append, encode,
+    pack::Packer,
+    redis::{arg, int, list, number},
+};
+use crate::{
+    address::Address,
+    backend::{Append, Appended, Due, Fut, Mailbox, NotAppended, Signals, Stored},
+    envelope::Position,
+    error::Result,
+};
+
+impl Mailbox for Cluster {
+    fn partitions(&self) -> u16 {
+        self.core.options.partitions
+    }
+
+    fn append(&self, batch: Vec<Append>) -> Fut<'_, Vec<Result<Appended, NotAppended>>> {
+        let waiting: Vec<_> = batch.into_iter().map(|append| append::queue(&self.core, append)).collect();
+        Box::pin(async move {
+            let mut answers = Vec::with_capacity(waiting.len());
+            for answer in waiting {
+                let closing = || Err(NotAppended::Unavailable("the store is closing".into()));
+                answers.push(match answer {
+                    Ok(answer) => answer.await.unwrap_or_else(|_| closing()),
+                    Err(why) => Err(NotAppended::Unavailable(why)),
+                });
+            }
+            answers
+        })
+    }
+
+    fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        let place = &self.core.places[usize::from(partition)];
+        if let Some(mut found) = place.tail.take(after, limit) {
+            for stored in &mut found {
+                stored.attempts = place.attempts(stored.position.number());
+            }
+            return Box::pin(std::future::ready(Ok(found)));
+        }
+        Box::pin(async move {
+            let entries = list(self.core.redis.range(partition, "mailbox", after.number(), limit).await?);
+            let attempts = |number| place.attempts(number);
+            Ok(entries.into_iter().filter_map(|entry| encode::entry(partition, entry, attempts)).collect())
+        })
+    }
+
+    fn signals(&self, partition: u16) -> Arc<Signals> {
+        self.core.places[usize::from(partition)].signals()
+    }
+
+    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
+        Box::pin(async move {
+            let mut packer = Packer::default();
+            packer.array(handed.len());
+            for position in handed {
+                packer.int(position.number() as i64);
+            }
+            let args = vec![number(now), number(limit), arg(packer.done())];
+            let answer = list(self.core.redis.look(partition, "due", args).await?);
+            let next = answer.first().map(int).filter(|next| *next >= 0);
+            Ok(Due { messages: encode::deferreds(partition, answer.get(1..).unwrap_or_default()), next })
+        })
+    }
+
+    fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        let partition = address.partition(self.core.options.partitions);
+        let args = vec![arg(format!("{}/{}", address.kind(), address.key())), number(from.number()), number(limit)];
+        Box::pin(async move {
+            let answer = list(self.core.redis.look(partition, "parked", args).await?);
+            Ok(encode::deferreds(partition, &answer))
+        })
+    }
+
+    fn blocked(&self, partition: u16, after: Option<Address>, limit: usize) -> Fut<'_, Result<Vec<Address>>> {
+        let after = after.map(|address| format!("{}/{}", address.kind(), address.key())).unwrap_or_default();
+        Box::pin(async move {
+            let answer = list(self.core.redis.look(partition, "blocked", vec![arg(after), number(limit)]).await?);
+            answer.into_iter().filter_map(|address| address.into_string()).map(|address| address.parse()).collect()
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! The cluster backend: mailboxes in Redis, state in MongoDB, as many nodes as there are.
+//!
+//! ```text
+//! append ─► lane ─► greenroom_1_append ─► :mailbox ─► read          everything of a partition shares
+//! commit ─► MongoDB: state + redo  (1)                              a hash tag, and changes by one
+//!       └─► greenroom_1_commit  (2) ─► ended, deferred, :outbox     function call at a time
+//!                                          └─► greenroom_1_receive (3) ─► :mailbox of another partition
+//! ```
+//!
+//! # One effect across both
+//!
+//! **(1) Writing the state is the moment a commit becomes true.** The document carries `redo`: all that
+//! the commit does in Redis. **(2)** ends its messages, defers, parks, counts, and puts what was sent
+//! into the partition's outbox: one function call, under the lease's epoch. A commit that changes no
+//! state is (2) alone, and so atomic.
+//!
+//! * *A crash between (1) and (2).* The next owner opens the actor before it handles anything of it, sees
+//!   that the redo's witness (a message that the commit completes) still waits, and does (2). A witness
+//!   that is gone means (2) was done, because (2) is all or nothing and a completed message never comes back.
+//! * *A lost answer of (1).* The write is asked for again, meets its own key, and finds its own revision
+//!   and epoch: one activation writes a key under one epoch, one write at a time.
+//! * *A lost answer of (2).* The group is sent again under its serial, which the lease's hash remembers.
+//! * *A stale owner's (2)* names an old epoch and is refused.
+//! * *A stale owner's (1) that lands late.* Owner B reads the document and then asks Redis whether its
+//!   epoch still holds ([`open`](commit::open)), so every write after that is on top of what B read. Were
+//!   it not refused for its revision, B had not written; and before B makes anything true in Redis of an
+//!   actor it has not written, it *claims* the document (`$max epoch`), which refuses every write under an
+//!   earlier epoch, and reads it again. So the late write either is seen and finished by B, or refused.
+//! * *Half a group.* Each commit is its own document and its own redo; those that lost the race are
+//!   refused one by one, the others go on to (2).
+//!
+//! **(3) Sequences.** (2) gives each parcel a sequence per receiver, in the call that ends its sender. The
+//! receiver keeps the highest it has taken of each sender and takes only the next ones. Sequences are
+//! assigned once, in Redis, so it is of no matter which owner sends them, how often, or how late.
+//!
+//! There is no epoch in (3), and nothing to close or freeze: see ARCHITECTURE.md for what was weighed.
+
+mod append;
+mod books;
+mod commit;
+mod durability;
+mod encode;
+mod mailbox;
+mod mongo;
+mod nodes;
+mod outbox;
+mod pack;
+mod place;
+mod redis;
+mod requests;
+mod states;
+mod tail;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use fred::types::Value;
+use tokio::sync::mpsc;
+
+pub use self::durability::Accept;
+use self::{append::Item, mongo::States, nodes::Membership, place::Place, redis::Redis};
+use crate::error::{Error, Result};
+
+/// How the stores are opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Redis: `redis://host:6379`, `redis-cluster://host:7000`, `redis-sentinel://…`, `rediss://…`.
+    pub redis: String,
+    /// MongoDB: `mongodb://host:27017` and all its options.
+    pub mongo: String,
+    /// The MongoDB database.
+    pub database: String,
+    /// What all Redis keys begin with.
+    pub prefix: String,
+    /// Partitions of a new store; an existing one must have as many.
+    pub partitions: u16,
+    /// Byte budget of one partition's mailbox (G10).
+    pub mailbox_bytes: u64,
+    /// How durable a message is before it is accepted.
+    pub accept: Accept,
+    /// How long a node may be silent before the others take its partitions.
+    pub lease: Duration,
+}
+
+/// This node's view of the stores.
+pub struct Cluster {
+    core: Arc<Core>,
+    /// Connections are served by threads of their own, so that no handler holds them up.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// What everything in here shares.
+struct Core {
+    options: Options,
+    redis: Redis,
+    states: States,
+    secret: [u8; 32],
+    places: Box<[Arc<Place>]>,
+    lanes: Vec<mpsc::UnboundedSender<Item>>,
+    /// Kinds that have state.
+    kinds: DashMap<String, bool>,
+    membership: Membership,
+    letters: Mutex<Option<mpsc::UnboundedReceiver<Vec<u8>>>>,
+    runtime: tokio::runtime::Handle,
+    closed: AtomicBool,
+    durable: durability::Durable,
+}
+
+impl Cluster {
+    /// Connects to both stores, creating what a new one needs. Terminal error when they cannot keep
+    /// what `accept` promises (G13), or when the store has other partitions.
+    pub fn open(options: Options) -> Result<Self> {
+        Self::start(options, true)
+    }
+
+    /// Connects only to look.
+    pub fn inspect(options: Options) -> Result<Self> {
+        Self::start(options, false)
+    }
+
+    fn start(options: Options, check: bool) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("greenroom-store")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
+        let (done, connected) = std::sync::mpsc::channel();
+        let handle = runtime.handle().clone();
+        // Whoever opens a store may be inside another runtime, which must not be blocked on this one.
+        runtime.spawn(async move {
+            // The opener waits for this and nothing else.
+            let _ = done.send(Core::connect(options, check, handle).await);
+        });
+        let core = connected.recv().map_err(|_| Error::new("the store's threads have ended"))??;
+        Ok(Self { core, runtime: Some(runtime) })
+    }
+
+    /// Runs work on the store's threads and waits for it: whoever asked may go away meanwhile.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        self.core.runtime.spawn(work).await.map_err(|_| Error::new("the store is closing"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.core.close();
+        if let Some(runtime) = self.runtime.take() {
+            let core = self.core.clone();
+            runtime.spawn(async move { core.redis.close().await });
+            // Nothing is owed any more: what was answered is durable.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Core {
+    async fn connect(options: Options, check: bool, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
+        let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
+        let states = States::connect(&options.mongo, &options.database).await?;
+        let durable = durability::check(&redis, &states, options.accept, check).await?;
+        let (partitions, secret) = meta(&redis, &options, check).await?;
+        let options = Options { partitions, ..options };
+        let places = (0..partitions).map(|_| Arc::default()).collect();
+        let (lanes, queues): (Vec<_>, Vec<_>) = (0..redis.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
+        let (post, letters) = mpsc::unbounded_channel();
+        let core = Arc::new(Self {
+            redis,
+            states,
+            secret,
+            places,
+            lanes,
+            kinds: DashMap::new(),
+            membership: Membership::default(),
+            letters: Mutex::new(Some(letters)),
+            runtime,
+            closed: AtomicBool::new(false),
+            durable,
+            options,
+        });
+        for queue in queues {
+            tokio::spawn(append::serve(core.clone(), queue));
+        }
+        if check {
+            tokio::spawn(nodes::listen(core.clone(), post));
+            tokio::spawn(nodes::look_now_and_then(core.clone()));
+        }
+        Ok(core)
+    }
+
+    /// This node's number.
+    fn me(&self) -> u64 {
+        self.membership.me()
+    }
+
+    /// Whether the node has closed the store.
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.places.iter().for_each(|place| place.leave());
+    }
+
+    /// Whether actors of a kind have state.
+    fn stateful(&self, kind: &str) -> bool {
+        self.kinds.get(kind).is_some_and(|stateful| *stateful)
+    }
+
+    /// Queues something for a partition's mailbox.
+    fn send(&self, partition: u16, item: Item) {
+        // The lanes end with the store; whoever waits finds its answer dropped.
+        let _ = self.lanes[self.redis.lane(partition)].send(item);
+    }
+
+    /// Calls a function that changes a partition, and answers when that is as durable as configured.
+    async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
+        let answer = self.redis.call(partition, function, args).await?;
+        self.durable.wait(&self.redis, partition).await?;
+        Ok(answer)
+    }
+}
+
+/// What is fixed when a store is created: how many partitions it has, and its secret.
+async fn meta(redis: &Redis, options: &Options, create: bool) -> Result<(u16, [u8; 32])> {
+    let key = format!("{}:{{meta}}", options.prefix);
+    if create {
+        let secret: String = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
+        redis.set_once(key.clone(), "partitions", redis::number(options.partitions)).await?;
+        redis.set_once(key.clone(), "secret", redis::arg(secret)).await?;
+    }
+    let found = redis::list(redis.fields(key, &["partitions", "secret"]).await?);
+    let partitions = found.first().map_or(0, redis::int) as u16;
+    let Some(secret) = found.get(1).and_then(|secret| secret.as_str()).filter(|_| partitions > 0) else {
+        let error = format!("Redis holds no store with the prefix {:?}: `greenroom serve` makes one", options.prefix);
+        return Err(Error::terminal(error).code("no_store"));
+    };
+    if create && partitions != options.partitions {
+        return Err(Error::terminal(format!(
+            "the store was created with {partitions} partitions and store.partitions is {}: set it to {partitions}",
+            options.partitions
+        ))
+        .code("other_partitions"));
+    }
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        let pair = secret.get(at * 2..at * 2 + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        *byte = pair.ok_or_else(|| Error::terminal("the store's secret is damaged").code("no_store"))?;
+    }
+    Ok((partitions, bytes))
+}
+
+/// Numbers that rise by themselves.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}

@@ -1,0 +1,147 @@
+//! Reading states: by key, and by queries over declared indexes. Reads are of what a majority has, so
+//! nothing that was read can be rolled back.
+
+use mongodb::{
+    bson::{Bson, Document, RawDocumentBuf, doc},
+    options::ReadConcern,
+};
+
+use super::{States, fault};
+use crate::{
+    backend::{Rows, cursor::Cursor},
+    error::Result,
+    query::{Query, Value},
+};
+
+/// A saved document.
+#[derive(Clone, Debug, Default)]
+pub(in crate::backend::cluster) struct Saved {
+    pub(in crate::backend::cluster) key: String,
+    pub(in crate::backend::cluster) rev: u64,
+    pub(in crate::backend::cluster) epoch: u64,
+    /// The BSON document `{"state": …}`; empty when there is none.
+    pub(in crate::backend::cluster) doc: Vec<u8>,
+    /// What the commit that wrote it does in Redis, and the number of a message that it ends.
+    pub(in crate::backend::cluster) redo: Option<(u64, Vec<u8>)>,
+}
+
+fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
+    let state = match doc.get("state")? {
+        Some(state) => {
+            let mut only = RawDocumentBuf::new();
+            only.append(mongodb::bson::raw::cstr!("state"), state);
+            only.into_bytes()
+        }
+        None => Vec::new(),
+    };
+    let redo = match (doc.get_i64("witness"), doc.get_binary("redo")) {
+        (Ok(witness), Ok(redo)) => Some((witness as u64, redo.bytes.to_vec())),
+        _ => None,
+    };
+    Ok(Saved {
+        key: doc.get_str("_id")?.to_owned(),
+        rev: doc.get_i64("rev")? as u64,
+        // Absent in documents that somebody else made.
+        epoch: doc.get_i64("epoch").unwrap_or(0) as u64,
+        doc: state,
+        redo,
+    })
+}
+
+/// The saved documents of some keys of a kind, in no order.
+pub(in crate::backend::cluster) async fn load(states: &States, kind: &str, keys: &[&str]) -> Result<Vec<Saved>> {
+    let mut found = states
+        .db
+        .collection::<RawDocumentBuf>(kind)
+        .find(doc! { "_id": { "$in": keys } })
+        .read_concern(ReadConcern::majority())
+        .await
+        .map_err(fault)?;
+    let mut all = Vec::with_capacity(keys.len());
+    while found.advance().await.map_err(fault)? {
+        all.push(saved(found.current())?);
+    }
+    Ok(all)
+}
+
+fn bson(value: &Value) -> Bson {
+    match value {
+        Value::Null => Bson::Null,
+        Value::Bool(v) => Bson::Boolean(*v),
+        Value::Int(v) => Bson::Int64(*v),
+        Value::Real(v) => Bson::Double(*v),
+        Value::Text(v) => Bson::String(v.clone()),
+    }
+}
+
+/// Answers a checked query.
+pub(in crate::backend::cluster) async fn query(states: &States, kind: &str, query: &Query) -> Result<Rows> {
+    let mut clauses = vec![doc! { "state": { "$exists": true } }];
+    clauses.extend(query.equal.iter().map(|(field, value)| doc! { format!("state.{field}"): bson(value) }));
+    let range = query.range.as_ref();
+    if let Some((field, from, to)) = range {
+        for (bound, compare) in [(from, "$gte"), (to, "$lt")] {
+            if let Some(bound) = bound {
+                clauses.push(doc! { format!("state.{field}"): { compare: bson(bound) } });
+            }
+        }
+    }
+    let sort = query.sort.clone().or_else(|| range.map(|(field, ..)| (field.clone(), false)));
+    let (by, descending) = sort.map_or((None, false), |(field, descending)| (Some(field), descending));
+    if let Some(cursor) = &query.cursor {
+        clauses.push(after(Cursor::read(cursor)?, by.as_deref(), descending));
+    }
+    let direction = if descending { -1 } else { 1 };
+    let mut order = Document::new();
+    if let Some(by) = &by {
+        order.insert(format!("state.{by}"), direction);
+    }
+    order.insert("_id", direction);
+    let limit = query.limit_or(50);
+    let mut found = states
+        .db
+        .collection::<RawDocumentBuf>(kind)
+        .find(doc! { "$and": clauses })
+        .sort(order)
+        .limit(limit as i64 + 1)
+        .projection(doc! { "state": 1, "rev": 1 })
+        .read_concern(ReadConcern::majority())
+        .await
+        .map_err(fault)?;
+    let mut rows = Vec::new();
+    while found.advance().await.map_err(fault)? {
+        let saved = saved(found.current())?;
+        rows.push((saved.key, saved.doc));
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let cursor = rows.last().filter(|_| more).map(|(key, doc)| {
+        let value = by.map_or(Value::Null, |by| {
+            crate::backend::document::values(doc, &[by]).pop().unwrap_or(Value::Null)
+        });
+        Cursor(value, key.clone()).write()
+    });
+    Ok((rows, cursor))
+}
+
+/// What comes after a cursor. Nothing and null sort before everything, and compare with nothing else.
+fn after(Cursor(value, key): Cursor, by: Option<&str>, descending: bool) -> Document {
+    let compare = if descending { "$lt" } else { "$gt" };
+    let Some(by) = by else { return doc! { "_id": { compare: key } } };
+    let field = format!("state.{by}");
+    let same = doc! { &field: bson(&value), "_id": { compare: key } };
+    match (&value, descending) {
+        (Value::Null, false) => doc! { "$or": [same, { field: { "$ne": Bson::Null } }] },
+        (Value::Null, true) => same,
+        (value, false) => doc! { "$or": [same, { field: { "$gt": bson(value) } }] },
+        (value, true) => {
+            let less = doc! { &field: { "$lt": bson(value) } };
+            doc! { "$or": [same, less, { field: Bson::Null }] }
+        }
+    }
+}
+
+/// What a command that looks at one server answers.
+pub(in crate::backend::cluster) async fn hello(states: &States) -> Result<Document> {
+    states.db.run_command(doc! { "hello": 1 }).await.map_err(fault)
+}

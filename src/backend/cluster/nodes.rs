@@ -1,0 +1,257 @@
+//! Nodes and leases in Redis. Nobody's clock is compared with anybody's: a node that lives changes its
+//! beat, and others measure by their own monotonic clock how long it has not.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fred::types::Value;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{
+    Cluster, Core, outbox,
+    redis::{arg, int, list, number},
+};
+use crate::{
+    backend::{Acquired, Fut, Lease, Leases, Member, NodeInfo, Nodes, Owner},
+    clock::Clock,
+    error::Result,
+};
+
+/// What a node that heard nothing looks at now and then: letters are sent at most once.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// This node among the others.
+#[derive(Default)]
+pub(super) struct Membership {
+    me: AtomicU64,
+    beat: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    info: NodeInfo,
+    /// The highest number any node had at the last beat.
+    highest: u64,
+    /// Who was there at the last beat.
+    alive: Vec<u64>,
+}
+
+impl Membership {
+    pub(super) fn me(&self) -> u64 {
+        self.me.load(Ordering::SeqCst)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn info(&self) -> String {
+        // Strings and numbers always serialise.
+        serde_json::to_string(&self.lock().info).unwrap_or_default()
+    }
+}
+
+async fn join(core: &Core) -> Result<()> {
+    let membership = &core.membership;
+    {
+        let info = &mut membership.lock().info;
+        info.pid = std::process::id();
+        info.version = env!("CARGO_PKG_VERSION").into();
+        info.since = Clock::System.now();
+    }
+    core.places.iter().for_each(|place| place.leave());
+    let before = membership.me();
+    let me = int(&core.redis.nodes("join", vec![arg(membership.info())]).await?) as u64;
+    core.redis.listen(before, me).await?;
+    membership.beat.store(1, Ordering::SeqCst);
+    membership.me.store(me, Ordering::SeqCst);
+    info!(node = me, "joined");
+    Ok(())
+}
+
+async fn beat(core: &Core) -> Result<Vec<Member>> {
+    let membership = &core.membership;
+    let beat = membership.beat.fetch_add(1, Ordering::SeqCst) + 1;
+    let args = vec![number(membership.me()), number(beat), arg(membership.info())];
+    let answer = list(core.redis.nodes("beat", args).await?);
+    let members: Vec<Member> = answer.get(1..).unwrap_or_default().chunks_exact(2).filter_map(member).collect();
+    let mut inner = membership.lock();
+    inner.highest = answer.first().map_or(0, int) as u64;
+    inner.alive = members.iter().map(|member| member.id).collect();
+    Ok(members)
+}
+
+/// A number, and `<beat> <info>`.
+fn member(pair: &[Value]) -> Option<Member> {
+    let id = pair[0].as_u64()?;
+    let text = pair[1].as_string()?;
+    let (beat, info) = text.split_once(' ')?;
+    // A newer build may say more of itself, an older one less.
+    Some(Member { id, beat: beat.parse().ok()?, info: serde_json::from_str(info).unwrap_or_default() })
+}
+
+async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired> {
+    let args = {
+        let inner = core.membership.lock();
+        let mut args = vec![number(core.me()), number(inner.highest)];
+        args.extend(inner.alive.iter().map(number));
+        args
+    };
+    let answer: Vec<i64> = list(core.written(partition, "acquire", args).await?).iter().map(int).collect();
+    let at = |index: usize| answer.get(index).copied().unwrap_or(0) as u64;
+    let epoch = at(0);
+    if epoch == 0 {
+        return Ok(Acquired::Held(at(1)));
+    }
+    let attempts: HashMap<u64, u32> =
+        answer.get(3..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
+    core.places[usize::from(partition)].enter(epoch, attempts);
+    core.runtime.spawn(outbox::deliver(core.clone(), partition, epoch));
+    Ok(Acquired::Taken(Lease { partition, epoch, clean: at(1) == 1, last: at(2) }))
+}
+
+impl Leases for Cluster {
+    fn acquire(&self, partition: u16) -> Fut<'_, Result<Acquired>> {
+        let core = self.core.clone();
+        Box::pin(async move { self.run(async move { acquire(&core, partition).await }).await? })
+    }
+
+    fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
+        Box::pin(async move {
+            let place = &self.core.places[usize::from(lease.partition)];
+            if place.epoch() == lease.epoch {
+                place.leave();
+            }
+            self.core.written(lease.partition, "release", vec![number(lease.epoch)]).await?;
+            Ok(())
+        })
+    }
+
+    fn owners(&self) -> Fut<'_, Result<Vec<Owner>>> {
+        Box::pin(async move {
+            let owners = (0..self.core.options.partitions).map(async |partition| {
+                let key = format!("{}:lease", self.core.redis.key(partition));
+                let found = list(self.core.redis.fields(key, &["owner", "epoch"]).await?);
+                let at = |index: usize| found.get(index).map_or(0, int) as u64;
+                Ok(Owner { node: at(0), epoch: at(1) })
+            });
+            join_all(owners).await.into_iter().collect()
+        })
+    }
+}
+
+impl Nodes for Cluster {
+    fn me(&self) -> u64 {
+        self.core.me()
+    }
+
+    fn lease_time(&self) -> Option<Duration> {
+        Some(self.core.options.lease)
+    }
+
+    fn join(&self) -> Fut<'_, Result<()>> {
+        let core = self.core.clone();
+        Box::pin(async move { self.run(async move { join(&core).await }).await? })
+    }
+
+    fn beat(&self) -> Fut<'_, Result<Vec<Member>>> {
+        let core = self.core.clone();
+        Box::pin(async move { self.run(async move { beat(&core).await }).await? })
+    }
+
+    fn give_up(&self, member: Member) -> Fut<'_, Result<bool>> {
+        Box::pin(async move {
+            let gone = self.core.redis.nodes("give_up", vec![number(member.id), number(member.beat)]).await?;
+            let gone = int(&gone) == 1;
+            if gone {
+                warn!(node = member.id, listen = member.info.listen, "a node is silent, its partitions are free");
+            }
+            Ok(gone)
+        })
+    }
+
+    fn leave(&self) -> Fut<'_, Result<()>> {
+        Box::pin(async move {
+            self.core.redis.nodes("leave", vec![number(self.core.me())]).await?;
+            Ok(())
+        })
+    }
+
+    fn post(&self, node: u64, letter: Vec<u8>) -> Fut<'_, Result<bool>> {
+        let mut bytes = vec![b'p'];
+        bytes.extend(letter);
+        Box::pin(async move { Ok(self.core.redis.publish(node, bytes).await?) })
+    }
+
+    fn letters(&self) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+        self.core.letters.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn announce(&self, listen: &str) -> Result<()> {
+        self.core.membership.lock().info.listen = Some(listen.to_owned());
+        Ok(())
+    }
+}
+
+/// Sorts what is published to this node: what is for the runtime goes on, what others appended wakes
+/// the reader.
+pub(super) async fn listen(core: Arc<Core>, post: mpsc::UnboundedSender<Vec<u8>>) {
+    let mut letters = core.redis.letters();
+    while let Some(letter) = letters.recv().await {
+        if core.closed() {
+            return;
+        }
+        match letter.as_deref() {
+            Some([b'p', letter @ ..]) => {
+                // Nobody reads them when only looking.
+                let _ = post.send(letter.to_vec());
+            }
+            Some([b'm', rest @ ..]) => appended(&core, rest),
+            Some([b'd', rest @ ..]) => {
+                if let Some(place) = text(rest).and_then(|p| core.places.get(p.parse::<usize>().ok()?)) {
+                    place.notify(false, true);
+                }
+            }
+            _ => core.look_again(),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// `<partition>:<number>`
+fn appended(core: &Core, letter: &[u8]) {
+    let parsed = text(letter).and_then(|letter| letter.split_once(':'));
+    let Some((partition, last)) = parsed else { return };
+    let (Ok(partition), Ok(last)) = (partition.parse::<usize>(), last.parse()) else { return };
+    if let Some(place) = core.places.get(partition) {
+        place.tail.beyond(last);
+        place.notify(true, false);
+    }
+}
+
+impl Core {
+    /// Every owner here looks again: something may have been missed.
+    fn look_again(&self) {
+        self.places.iter().filter(|place| place.epoch() > 0).for_each(|place| place.look_again());
+    }
+}
+
+/// Looks now and then, for what no letter told of.
+pub(super) async fn look_now_and_then(core: Arc<Core>) {
+    while !core.closed() {
+        tokio::time::sleep(LOOK).await;
+        core.look_again();
+    }
+}

@@ -1,0 +1,349 @@
+//! The Redis client behind an interface of our own: call a function on a partition, read a stream,
+//! listen. A command is sent at most once; one whose answer was lost may have happened or not, and
+//! says so.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::{
+    clients::SubscriberClient,
+    error::{Error as FredError, ErrorKind},
+    prelude::{
+        Builder, Client, ClientLike, ClusterInterface, Config, EventInterface, FredResult, FunctionInterface, KeysInterface,
+        PubsubInterface, ReconnectPolicy, ServerConfig, StreamsInterface,
+    },
+    types::{CustomCommand, Value, config::Server},
+};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::error::{Error, Result};
+
+/// The functions, all of them in one library. Its name carries its version: nodes of two builds can
+/// work side by side while one replaces the other.
+const LIBRARY: &str = include_str!("functions.lua");
+
+/// How long an answer may take before it counts as lost.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Why a call has no answer.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// The partition has another owner.
+    Stale,
+    /// The others have given this node up.
+    Lost,
+    /// Redis refused it (out of memory, read only, disk full): it did not happen.
+    Refused(String),
+    /// The connection failed: it may have happened.
+    Unknown(String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stale => f.write_str("another owner has taken over"),
+            Self::Lost => f.write_str("the other nodes have given this one up"),
+            Self::Refused(why) => write!(f, "Redis refused: {why}"),
+            Self::Unknown(why) => write!(f, "Redis did not answer: {why}"),
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Stale => Error::terminal(fault.to_string()).code("stale_lease"),
+            Fault::Lost => Error::terminal(fault.to_string()).code("node_lost"),
+            _ => Error::new(fault.to_string()).code("redis"),
+        }
+    }
+}
+
+fn fault(error: FredError) -> Fault {
+    let details = error.details().to_owned();
+    if details.starts_with("STALE") {
+        return Fault::Stale;
+    }
+    if details.starts_with("LOST") {
+        return Fault::Lost;
+    }
+    match error.kind() {
+        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Protocol | ErrorKind::Parse => {
+            Fault::Unknown(error.to_string())
+        }
+        _ => Fault::Refused(error.to_string()),
+    }
+}
+
+/// Connections to Redis: those that write, chosen by partition so that what is sent for one partition
+/// keeps its order, and one that reads.
+pub(super) struct Redis {
+    lanes: Vec<Client>,
+    reader: Client,
+    subscriber: SubscriberClient,
+    prefix: String,
+}
+
+/// An argument of a function.
+pub(super) fn arg(value: impl Into<Bytes>) -> Value {
+    Value::Bytes(value.into())
+}
+
+/// A number as an argument.
+pub(super) fn number(value: impl ToString) -> Value {
+    Value::String(value.to_string().into())
+}
+
+impl Redis {
+    /// Connects, and loads the functions. Terminal error when the address cannot be understood.
+    pub(super) async fn connect(url: &str, prefix: &str, lanes: usize) -> Result<Self> {
+        let config = Config::from_url(url)
+            .map_err(|e| Error::terminal(format!("the Redis address cannot be understood: {e}")).code("bad_config"))?;
+        let mut builder = Builder::from_config(config);
+        builder
+            .with_performance_config(|performance| {
+                performance.default_command_timeout = ANSWER;
+                performance.broadcast_channel_capacity = 65_536;
+            })
+            .with_connection_config(|connection| {
+                // Sent twice, an append would be two messages.
+                connection.max_command_attempts = 1;
+                connection.connection_timeout = Duration::from_secs(3);
+                connection.internal_command_timeout = Duration::from_secs(3);
+                connection.max_command_buffer_len = 100_000;
+                connection.unresponsive.max_timeout = Some(Duration::from_secs(4));
+                connection.unresponsive.interval = Duration::from_secs(1);
+            })
+            .set_policy(ReconnectPolicy::new_constant(0, 100));
+        let open = |e: FredError| Error::new(format!("connecting to Redis: {e}")).code("redis");
+        let connect = async |client: Client| -> Result<Client> {
+            tokio::time::timeout(Duration::from_secs(10), client.init())
+                .await
+                .map_err(|_| Error::new("connecting to Redis: no answer within 10 s").code("redis"))?
+                .map_err(open)?;
+            Ok(client)
+        };
+        let mut connected = Vec::new();
+        for _ in 0..lanes.max(1) {
+            connected.push(connect(builder.build().map_err(open)?).await?);
+        }
+        let reader = connect(builder.build().map_err(open)?).await?;
+        let subscriber = builder.build_subscriber_client().map_err(open)?;
+        subscriber.init().await.map_err(open)?;
+        // Reconnecting, it subscribes again; whoever listens looks for what it missed.
+        let _resubscribes = subscriber.manage_subscriptions();
+        let redis = Self { lanes: connected, reader, subscriber, prefix: prefix.to_owned() };
+        redis.load().await?;
+        Ok(redis)
+    }
+
+    /// Whether keys are spread over several servers by their hash tags.
+    pub(super) fn clustered(&self) -> bool {
+        matches!(self.reader.client_config().server, ServerConfig::Clustered { .. })
+    }
+
+    async fn load(&self) -> Result<()> {
+        let loaded: FredResult<Value> = if self.clustered() {
+            self.reader.function_load_cluster(true, LIBRARY).await
+        } else {
+            self.reader.function_load(true, LIBRARY).await
+        };
+        loaded.map(drop).map_err(|e| {
+            Error::new(format!("loading Greenroom's functions into Redis (7.0 or newer is needed): {e}")).code("redis")
+        })
+    }
+
+    /// The prefix of a partition's keys.
+    pub(super) fn key(&self, partition: u16) -> String {
+        format!("{}:{{{partition:04}}}", self.prefix)
+    }
+
+    /// The prefix of the keys about nodes.
+    pub(super) fn nodes_key(&self) -> String {
+        format!("{}:{{nodes}}", self.prefix)
+    }
+
+    /// Which writing connection a partition uses.
+    pub(super) fn lane(&self, partition: u16) -> usize {
+        usize::from(partition) % self.lanes.len()
+    }
+
+    /// How many writing connections there are.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Calls a function that changes a partition.
+    pub(super) async fn call(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.lanes[self.lane(partition)], self.key(partition), function, args).await
+    }
+
+    /// Calls a function that only reads a partition.
+    pub(super) async fn look(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.reader, self.key(partition), function, args).await
+    }
+
+    /// Calls a function about nodes.
+    pub(super) async fn nodes(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.reader, self.nodes_key(), function, args).await
+    }
+
+    async fn invoke(&self, client: &Client, key: String, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        let name = format!("greenroom_1_{function}");
+        let answer = client.fcall(name.clone(), vec![key.clone()], args.clone()).await;
+        match answer {
+            // A server that is new, or was emptied: nothing has happened yet.
+            Err(error) if error.details().contains("Function not found") => {
+                info!("Redis does not know Greenroom's functions (any more): loading them");
+                self.load().await.map_err(|e| Fault::Refused(e.to_string()))?;
+                client.fcall(name, vec![key], args).await.map_err(fault)
+            }
+            other => other.map_err(fault),
+        }
+    }
+
+    /// Entries of a partition's stream after an id: id and fields, each entry flat.
+    pub(super) async fn range(&self, partition: u16, stream: &str, after: u64, limit: usize) -> Result<Value, Fault> {
+        let key = format!("{}:{stream}", self.key(partition));
+        self.reader.xrange(key, format!("({after}-0"), "+", Some(limit as u64)).await.map_err(fault)
+    }
+
+    /// Removes entries of a partition's stream.
+    pub(super) async fn remove(&self, partition: u16, stream: &str, ids: Vec<u64>) -> Result<(), Fault> {
+        let key = format!("{}:{stream}", self.key(partition));
+        let ids: Vec<String> = ids.into_iter().map(|id| format!("{id}-0")).collect();
+        let removed: FredResult<Value> = self.lanes[self.lane(partition)].xdel(key, ids).await;
+        removed.map(drop).map_err(fault)
+    }
+
+    /// Fields of a hash.
+    pub(super) async fn fields(&self, key: String, fields: &[&str]) -> Result<Value, Fault> {
+        use fred::prelude::HashesInterface;
+        self.reader.hmget(key, fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>()).await.map_err(fault)
+    }
+
+    /// Sets a field of a hash unless it is there.
+    pub(super) async fn set_once(&self, key: String, field: &str, value: Value) -> Result<(), Fault> {
+        use fred::prelude::HashesInterface;
+        let set: FredResult<Value> = self.reader.hsetnx(key, field, value).await;
+        set.map(drop).map_err(fault)
+    }
+
+    /// Writes something, to see that it can be done.
+    pub(super) async fn probe(&self) -> Result<(), Fault> {
+        let key = format!("{}:probe", self.nodes_key());
+        let set: FredResult<Value> = self.lanes[0].set(key, 1, None, None, false).await;
+        set.map(drop).map_err(fault)
+    }
+
+    /// The servers that hold keys.
+    pub(super) fn servers(&self) -> Vec<Server> {
+        match self.reader.cached_cluster_state() {
+            Some(cluster) => cluster.unique_primary_nodes(),
+            None => self.reader.client_config().server.hosts(),
+        }
+    }
+
+    /// Any command of one server, for looking at how it is set up.
+    pub(super) async fn ask_server(&self, server: &Server, command: &'static str, args: &[&str]) -> Result<Value, Fault> {
+        let command = CustomCommand::new_static(command, None::<u16>, false);
+        let args: Vec<Value> = args.iter().map(|arg| Value::from(*arg)).collect();
+        if self.clustered() {
+            self.reader.with_cluster_node(server).custom(command, args).await.map_err(fault)
+        } else {
+            self.reader.custom(command, args).await.map_err(fault)
+        }
+    }
+
+    /// Any command on the connection that writes to a partition.
+    pub(super) async fn ask_lane(&self, partition: u16, command: &'static str, args: &[&str]) -> Result<Value, Fault> {
+        let slot = fred::util::redis_keyslot(self.key(partition).as_bytes());
+        let command = CustomCommand::new_static(command, slot, false);
+        let args: Vec<Value> = args.iter().map(|arg| Value::from(*arg)).collect();
+        self.lanes[self.lane(partition)].custom(command, args).await.map_err(fault)
+    }
+
+    /// The channel of a node.
+    fn channel(&self, node: u64) -> String {
+        format!("{}:node:{node}", self.prefix)
+    }
+
+    /// Publishes to a node; whether anybody was listening.
+    pub(super) async fn publish(&self, node: u64, letter: Vec<u8>) -> Result<bool, Fault> {
+        let heard: FredResult<i64> = self.reader.publish(self.channel(node), Value::Bytes(letter.into())).await;
+        heard.map(|heard| heard > 0).map_err(fault)
+    }
+
+    /// Listens to what is published to a node, and no longer to `before`. Nothing in the channel means
+    /// that something may have been missed.
+    pub(super) async fn listen(&self, before: u64, node: u64) -> Result<(), Fault> {
+        if before != 0 {
+            // It listened to nothing anyone would say.
+            let _ = self.subscriber.unsubscribe(self.channel(before)).await;
+        }
+        self.subscriber.subscribe(self.channel(node)).await.map_err(fault)
+    }
+
+    /// What is published to this node from now on; `None` when some of it may be missing.
+    pub(super) fn letters(&self) -> mpsc::UnboundedReceiver<Option<Bytes>> {
+        let (post, letters) = mpsc::unbounded_channel();
+        let (mut messages, mut reconnects) = (self.subscriber.message_rx(), self.subscriber.reconnect_rx());
+        tokio::spawn(async move {
+            loop {
+                let letter = tokio::select! {
+                    message = messages.recv() => match message {
+                        Ok(message) => message.value.into_bytes(),
+                        Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
+                            warn!(missed, "letters of other nodes were missed");
+                            None
+                        }
+                        Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    },
+                    _ = reconnects.recv() => None,
+                };
+                if post.send(letter).is_err() {
+                    return;
+                }
+            }
+        });
+        letters
+    }
+
+    /// Closes all connections.
+    pub(super) async fn close(&self) {
+        for client in self.lanes.iter().chain([&self.reader]) {
+            // It was going away anyway.
+            let _ = client.quit().await;
+        }
+        let _ = self.subscriber.quit().await;
+    }
+}
+
+/// The values of an array answer.
+pub(super) fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values,
+        Value::Null => Vec::new(),
+        one => vec![one],
+    }
+}
+
+/// A number in an answer; 0 when it is none.
+pub(super) fn int(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
+}
+
+/// Bytes in an answer.
+pub(super) fn raw(value: Value) -> Vec<u8> {
+    value.into_bytes().map(|bytes| bytes.to_vec()).unwrap_or_default()
+}
+
+/// The pairs of an answer that is a map.
+pub(super) fn pairs(value: Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_string().unwrap_or_default();
+    match value {
+        Value::Map(map) => map.inner().into_iter().map(|(key, value)| (key.into_string().unwrap_or_default(), text(&value))).collect(),
+        other => list(other).chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
+    }
+}

@@ -1,0 +1,155 @@
+//! What clients were promised, and dead letters: looking, cancelling, redriving, forgetting.
+
+use futures_util::future::join_all;
+
+use super::{
+    Cluster, Core, commit, encode,
+    redis::{arg, int, list, number, raw},
+};
+use crate::{
+    address::Address,
+    backend::{Dead, DeadFilter, DeadLetters, Fut, Lease, Lookup, Requests},
+    envelope::Position,
+    error::Result,
+};
+
+async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
+    let partition = position.partition();
+    if partition >= core.options.partitions {
+        return Ok(Lookup::Unknown);
+    }
+    let mut answer = list(core.redis.look(partition, "lookup", vec![number(position.number())]).await?).into_iter();
+    let what = answer.next().and_then(|what| what.into_string()).unwrap_or_default();
+    let (found, attempts) = (answer.next(), answer.next().as_ref().map_or(0, int));
+    let bytes = || found.clone().map(raw).unwrap_or_default();
+    Ok(match what.as_str() {
+        "result" => encode::request(&bytes()).map_or(Lookup::Expired, Lookup::Ended),
+        "mailbox" => Lookup::Waiting(encode::fresh(position, &bytes(), attempts as u32)),
+        "deferred" => Lookup::Waiting(encode::deferred(position, &bytes(), attempts)),
+        "dead" => encode::dead(position, &bytes()).map_or(Lookup::Expired, |(dead, ..)| Lookup::Dead(dead)),
+        _ => {
+            let last = found.as_ref().map_or(0, int) as u64;
+            if (1..=last).contains(&position.number()) { Lookup::Expired } else { Lookup::Unknown }
+        }
+    })
+}
+
+/// Cancels for the owner. An actor whose commits may be half done is finished first.
+async fn cancel(core: &Core, lease: Lease, position: Position, now: i64) -> Result<bool> {
+    let Lookup::Waiting(stored) = lookup(core, position).await? else { return Ok(false) };
+    let address: Option<Address> = stored.envelope.ok().map(|envelope| envelope.to.clone());
+    if let Some(address) = address.filter(|address| core.stateful(address.kind())) {
+        commit::claim(core, lease, &[address]).await?;
+    }
+    let args = vec![number(lease.epoch), number(position.number()), arg(encode::cancelled(now))];
+    Ok(int(&core.written(position.partition(), "cancel", args).await?) == 1)
+}
+
+impl Requests for Cluster {
+    fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>> {
+        Box::pin(lookup(&self.core, position))
+    }
+
+    fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
+        let core = self.core.clone();
+        Box::pin(async move { self.run(async move { cancel(&core, lease, position, now).await }).await? })
+    }
+
+    /// Each node forgets what is in the partitions it owns.
+    fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>> {
+        Box::pin(async move {
+            let mut expired = 0;
+            for (partition, place) in (0..).zip(&self.core.places) {
+                if place.epoch() > 0 {
+                    let args = vec![number(before), number(now)];
+                    expired += int(&self.core.redis.call(partition, "expire", args).await?) as usize;
+                }
+            }
+            Ok(expired)
+        })
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.core.secret
+    }
+}
+
+/// A page of one partition's dead letters.
+async fn page(core: &Core, partition: u16, after: u64, limit: usize) -> Result<Vec<(Dead, String, String)>> {
+    let answer = list(core.redis.look(partition, "dead", vec![number(after), number(limit)]).await?);
+    let one = |pair: &[fred::types::Value]| {
+        encode::dead(Position::new(partition, int(&pair[0]) as u64), &raw(pair[1].clone()))
+    };
+    Ok(answer.chunks_exact(2).filter_map(one).collect())
+}
+
+async fn dead(core: &Core, filter: DeadFilter, after: Option<Position>, limit: usize) -> Result<Vec<Dead>> {
+    const PAGE: usize = 256;
+    let mut found = Vec::new();
+    let first = filter.position.or(after).map_or(0, Position::partition);
+    let last = filter.position.map_or(core.options.partitions.saturating_sub(1), Position::partition);
+    for partition in first..=last.min(core.options.partitions.saturating_sub(1)) {
+        let mut from = after.filter(|after| after.partition() == partition).map_or(0, Position::number);
+        if let Some(only) = filter.position {
+            from = from.max(only.number().saturating_sub(1));
+        }
+        loop {
+            let letters = page(core, partition, from, PAGE).await?;
+            let full = letters.len() == PAGE;
+            from = letters.last().map_or(from, |(dead, ..)| dead.position.number());
+            found.extend(letters.into_iter().filter_map(|(dead, kind, key)| {
+                let wanted = filter.kind.as_ref().is_none_or(|wanted| *wanted == kind)
+                    && filter.key.as_ref().is_none_or(|wanted| *wanted == key)
+                    && filter.position.is_none_or(|wanted| wanted == dead.position);
+                wanted.then_some(dead)
+            }));
+            if found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+            if !full || filter.position.is_some() {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Positions by partition, without those of none.
+fn by_partition(core: &Core, positions: Vec<Position>) -> Vec<(u16, Vec<u64>)> {
+    let mut all = std::collections::BTreeMap::<u16, Vec<u64>>::new();
+    for position in positions.into_iter().filter(|position| position.partition() < core.options.partitions) {
+        all.entry(position.partition()).or_default().push(position.number());
+    }
+    all.into_iter().collect()
+}
+
+impl DeadLetters for Cluster {
+    fn dead(&self, filter: DeadFilter, after: Option<Position>, limit: usize) -> Fut<'_, Result<Vec<Dead>>> {
+        Box::pin(dead(&self.core, filter, after, limit))
+    }
+
+    fn redrive(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
+        Box::pin(async move {
+            let moves = by_partition(&self.core, positions).into_iter().map(|(partition, numbers)| async move {
+                let mut args = vec![number(self.core.me()), number(now)];
+                args.extend(numbers.into_iter().map(number));
+                let moved = int(&self.core.written(partition, "redrive", args).await?) as usize;
+                self.core.places[usize::from(partition)].notify(false, moved > 0);
+                Ok(moved)
+            });
+            join_all(moves).await.into_iter().sum()
+        })
+    }
+
+    fn discard(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
+        Box::pin(async move {
+            let discards = by_partition(&self.core, positions).into_iter().map(|(partition, numbers)| async move {
+                let mut args = vec![number(now)];
+                args.extend(numbers.into_iter().map(number));
+                Ok(int(&self.core.written(partition, "discard", args).await?) as usize)
+            });
+            join_all(discards).await.into_iter().sum()
+        })
+    }
+}

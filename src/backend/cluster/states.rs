@@ -1,0 +1,78 @@
+//! Commits and states, as the traits ask for them.
+
+use std::sync::Arc;
+
+use super::{
+    Cluster, commit,
+    mongo::{self, Saved},
+    redis::{int, list, number},
+};
+use crate::{
+    address::{Address, is_kind},
+    backend::{Commit, Commits, Fut, Home, Lease, Loaded, Refused, Rows, States},
+    envelope::Position,
+    error::{Error, Result},
+    query::{Index, Query},
+};
+
+impl Commits for Cluster {
+    fn open(&self, lease: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
+        let core = self.core.clone();
+        Box::pin(async move { self.run(async move { commit::open(&core, lease, &addresses).await }).await? })
+    }
+
+    fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
+        Box::pin(async move {
+            let mut args = vec![number(lease.epoch)];
+            args.extend(messages.iter().map(|(position, _)| number(position.number())));
+            let counts = list(self.core.written(lease.partition, "begin", args).await?);
+            let counts: Vec<u32> = counts.iter().map(|count| int(count) as u32).collect();
+            let place = &self.core.places[usize::from(lease.partition)];
+            place.counted(messages.iter().map(|(position, _)| position.number()).zip(counts.iter().copied()));
+            Ok(counts)
+        })
+    }
+
+    fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
+        let (core, count) = (self.core.clone(), batch.len());
+        Box::pin(async move {
+            let committed = self.run(async move { commit::commit(&core, lease, &batch).await }).await;
+            committed.unwrap_or_else(|error| vec![Err(Refused::Unavailable(error.to_string())); count])
+        })
+    }
+}
+
+impl States for Cluster {
+    fn declare(&self, kind: &str, stateful: bool, indexes: &[Index]) -> Fut<'_, Result<()>> {
+        let (kind, indexes) = (kind.to_owned(), indexes.to_vec());
+        Box::pin(async move {
+            if !is_kind(&kind) {
+                return Err(Error::terminal(format!("kind {kind:?} is not a name")));
+            }
+            let core = self.core.clone();
+            let named = kind.clone();
+            self.run(async move { core.states.declare(&named, &indexes).await }).await??;
+            self.core.kinds.insert(kind, stateful);
+            Ok(())
+        })
+    }
+
+    fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
+        let core = self.core.clone();
+        let load = async move {
+            let mut loaded = Vec::with_capacity(addresses.len());
+            for address in &addresses {
+                let found = mongo::load(&core.states, address.kind(), &[address.key()]).await?;
+                let Saved { rev, doc, .. } = found.into_iter().next().unwrap_or_default();
+                loaded.push(Loaded { rev, doc, parked: false });
+            }
+            Ok(loaded)
+        };
+        Box::pin(async move { self.run(load).await? })
+    }
+
+    fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>> {
+        let (core, kind) = (self.core.clone(), kind.to_owned());
+        Box::pin(async move { self.run(async move { mongo::query(&core.states, &kind, &query).await }).await? })
+    }
+}
