@@ -14,10 +14,14 @@ run: ## compile and serve on http://127.0.0.1:8080, data in ./data (ARGS="--list
 	@echo "Compiling the product (a fresh clone takes some minutes, later runs seconds), then serving."
 	$(CARGO) run --quiet --package greenroom-actors --bin greenroom -- serve $(ARGS)
 
-setup: ## install what the tests need besides Rust (into .venv)
-	@if [ -x tests/setup ]; then tests/setup; fi
+setup: ## install what the tests need besides Rust (into .venv and .parts)
+	@tests/setup
 
-test: setup unit doc examples ## everything that runs: tests, documentation, examples
+# The servers that tests share run meanwhile, and whatever happens are ended with it. To run one test
+# by hand: `tests/servers start && . .parts/run/env`.
+test: setup ## everything that runs: tests, documentation, examples
+	@trap 'tests/servers stop' EXIT; trap 'exit 130' INT; trap 'exit 143' HUP TERM; \
+	tests/servers start && . ./.parts/run/env && $(MAKE) --no-print-directory unit doc examples
 
 # Process tests run the real binary, so it is built first.
 unit:
