@@ -112,7 +112,8 @@ pub struct Sent {
 /// Why a commit did not happen. Nothing of it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The lease's epoch is over, or the state was changed by somebody else: stop (G4).
+    /// The lease's epoch is over, or the state was changed by somebody else: stop (G4). Where state
+    /// and mailbox are in two stores the next owner may find it half done, and then finishes it.
     Stale,
     /// This message has ended already (it was cancelled): forget it and do the others again.
     Gone(Position),

@@ -26,7 +26,8 @@
 
 mod random;
 mod recorder;
+mod stores;
 mod world;
 
-pub use self::{random::Random, world::World};
+pub use self::{random::Random, stores::Which, world::World};
 pub use crate::runtime::faults::Point;

@@ -7,8 +7,8 @@ use greenroom::{
 
 use super::*;
 
-fn state(from: u64, doc: &[u8]) -> Option<StateWrite> {
-    Some(StateWrite { from, doc: doc.to_vec(), fields: Vec::new() })
+fn state(from: u64, text: &str) -> Option<StateWrite> {
+    Some(StateWrite { from, doc: saved(text), fields: Vec::new() })
 }
 
 fn failure(attempt: u32) -> Failure {
@@ -30,13 +30,14 @@ fn state_result_and_outbox_become_true_together() {
         let position = append(&backend, message("thing/a", "1")).await;
         let stored = first(&backend, partition, start(partition)).await;
         let mut all = commit("thing/a");
-        all.state = state(0, b"doc");
+        all.state = state(0, "doc");
         all.done.push(done(&stored));
         all.outbox.push(Sent { envelope: envelope("thing/b", "2").into(), due: None });
         all.outbox.push(Sent { envelope: envelope("thing/b", "3").into(), due: Some(NOW + 5) });
         assert_eq!(backend.commit(lease, vec![all].into()).await, [Ok(())]);
+        arrived(&backend, 3).await;
         let loaded = backend.load(vec![address("thing/a")]).await.unwrap();
-        assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (1, b"doc".as_slice()));
+        assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (1, saved("doc").as_slice()));
         let Lookup::Ended(ended) = backend.lookup(position).await.unwrap() else { panic!("not ended") };
         assert_eq!((ended.status, ended.reply.unwrap().get()), (Status::Completed, "1"));
         let to = address("thing/b").partition(4);
@@ -57,7 +58,6 @@ fn a_refused_commit_leaves_nothing_and_does_not_hurt_its_group() {
         let both = backend.read(partition, start(partition), 2).await.unwrap();
         // Ends the first message, then a message that is gone: neither may happen.
         let mut refused = commit("thing/a");
-        refused.state = state(0, b"never");
         refused.done = vec![done(&both[0]), Done { position: Position::new(partition, 999), ..done(&both[0]) }];
         refused.outbox.push(Sent { envelope: envelope("thing/b", "9").into(), due: None });
         let mut fine = commit("thing/a");
@@ -91,19 +91,21 @@ fn a_stale_owner_or_revision_is_refused() {
         let old = take(&backend, 0).await;
         let new = take(&backend, 0).await;
         assert!(new.epoch > old.epoch && old.clean && !new.clean);
-        let write = |from, doc: &[u8]| {
+        backend.open(new, vec![address("thing/a")]).await.unwrap();
+        let write = |from, text: &str| {
             let mut commit = commit("thing/a");
-            commit.state = state(from, doc);
+            commit.state = state(from, text);
             Arc::new(vec![commit])
         };
-        assert_eq!(backend.commit(old, write(0, b"old")).await, [Err(Refused::Stale)]);
-        assert_eq!(backend.commit(new, write(0, b"one")).await, [Ok(())]);
-        assert_eq!(backend.commit(new, write(0, b"again")).await, [Err(Refused::Stale)]);
-        assert_eq!(backend.commit(new, write(5, b"ahead")).await, [Err(Refused::Stale)]);
-        assert_eq!(backend.commit(new, write(1, b"two")).await, [Ok(())]);
+        assert_eq!(backend.commit(new, write(0, "one")).await, [Ok(())]);
+        assert_eq!(backend.commit(old, write(0, "old")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(old, write(1, "old")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(new, write(0, "again")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(new, write(5, "ahead")).await, [Err(Refused::Stale)]);
+        assert_eq!(backend.commit(new, write(1, "two")).await, [Ok(())]);
         assert!(backend.begin(old, vec![]).await.unwrap_err().is_terminal());
         let loaded = backend.load(vec![address("thing/a")]).await.unwrap();
-        assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (2, b"two".as_slice()));
+        assert_eq!((loaded[0].rev, loaded[0].doc.as_slice()), (2, saved("two").as_slice()));
         // A stale owner lets go of nothing.
         backend.release(old).await.unwrap();
         assert!(!take(&backend, 0).await.clean);

@@ -15,6 +15,7 @@ use greenroom::{
         embedded::{Embedded, Options},
     },
     envelope::{Envelope, Position},
+    testing::Which,
 };
 
 /// A time all suites agree on, in milliseconds since the Unix epoch.
@@ -26,13 +27,16 @@ const BUDGET: u64 = 64 * 1024;
 fn each<F: Future<Output = ()>>(suite: impl Fn(Arc<dyn Backend>) -> F) {
     let options = Options { partitions: 4, mailbox_bytes: BUDGET };
     let data = tempfile::tempdir().unwrap();
-    let backends: [(&str, Arc<dyn Backend>); 2] = [
-        ("embedded in memory", Arc::new(Embedded::in_memory(options.clone()).unwrap())),
-        ("embedded on a file", Arc::new(Embedded::open(data.path(), options).unwrap())),
-    ];
+    let file: Arc<dyn Backend> = Arc::new(Embedded::open(data.path(), options.clone()).unwrap());
+    let mut backends = vec![("embedded on a file".to_owned(), file)];
+    for which in Which::ALL {
+        backends.push((format!("{which:?}"), which.open(&options).unwrap()));
+    }
     for (name, backend) in backends {
         println!("against {name}");
         actix::System::new().block_on(async {
+            backend.join().await.unwrap();
+            backend.beat().await.unwrap();
             backend.declare("thing", true, &[]).await.unwrap();
             suite(backend).await;
         });
@@ -73,6 +77,22 @@ async fn append(backend: &Arc<dyn Backend>, append: Append) -> Position {
 /// The first message of the partition after `after`.
 async fn first(backend: &Arc<dyn Backend>, partition: u16, after: Position) -> Stored {
     backend.read(partition, after, 1).await.unwrap().remove(0)
+}
+
+/// Waits until what was sent has been accepted by its receivers, `accepted` messages in all.
+async fn arrived(backend: &Arc<dyn Backend>, accepted: u64) {
+    for _ in 0..100_000 {
+        if backend.audit().await.unwrap().accepted == accepted {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("not arrived: {:?}", backend.audit().await);
+}
+
+/// A state as an actor saves it.
+fn saved(text: &str) -> Vec<u8> {
+    greenroom::backend::document::encode(&text, 1000).unwrap()
 }
 
 fn start(partition: u16) -> Position {

@@ -92,24 +92,14 @@ async fn write_states(
     for (index, (commit, ready)) in batch.iter().zip(ready).enumerate() {
         let Some(state) = &commit.state else { continue };
         let redo = encode::witness(commit).map(|witness| (witness, ready.blob.clone()));
-        let doc = StateOp::document(commit.address.key(), &state.doc, state.from + 1, lease.epoch, redo);
-        let doc = match doc {
-            Ok(doc) => doc,
-            Err(error) => {
-                answers[index] = Err(Refused::Unavailable(error.to_string()));
-                continue;
-            }
-        };
         let (reply, answer) = oneshot::channel();
-        core.states.write(StateOp {
-            kind: commit.address.kind().to_owned(),
-            key: commit.address.key().to_owned(),
-            from: state.from,
-            epoch: lease.epoch,
-            doc,
-            reply,
-        });
-        writing.push((index, answer));
+        match StateOp::new(&commit.address, state, lease.epoch, redo, reply) {
+            Ok(op) => {
+                core.states.write(op);
+                writing.push((index, answer));
+            }
+            Err(error) => answers[index] = Err(Refused::Unavailable(error.to_string())),
+        }
     }
     let place = &core.places[usize::from(lease.partition)];
     for (index, answer) in writing {

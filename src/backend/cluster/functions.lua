@@ -194,12 +194,16 @@ local function apply_one(p, c, book, out)
     end
     if not moved[n] then return n end
   end
+  if #mail > 1 then
+    for i = 1, #mail do
+      if not redis.call('XRANGE', p .. ':mailbox', mail[i], mail[i])[1] then return tonumber(mail[i]:match('^%d+')) end
+    end
+  end
   if #mail > 0 then
     local removed = 0
     for i = 1, #mail, 1000 do
       removed = removed + redis.call('XDEL', p .. ':mailbox', unpack(mail, i, math.min(i + 999, #mail)))
     end
-    -- Only its owner takes messages out of a mailbox, a commit at a time: all are there or none.
     if removed == 0 then return done[1] or deferred[1] or parked[1] end
   end
   for i = 1, #done, 6 do
@@ -280,7 +284,7 @@ end
 local function commit(keys, args)
   local p = keys[1]
   local lease = redis.call('HMGET', p .. ':lease', 'epoch', 'serial', 'answers')
-  if lease[1] ~= args[1] then return redis.error_reply('STALE ' .. (lease[1] or '0')) end
+  if lease[1] ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
   if lease[2] == args[2] then return { cmsgpack.unpack(lease[3]), 'again' } end
   local book, out, answers = open_book(p), begin_group(p), {}
   for i = 3, #args do answers[i - 2] = apply_one(p, cmsgpack.unpack(args[i]), book, out) end
@@ -298,7 +302,7 @@ end
 -- has ended was finished before. Answers how many were finished now.
 local function redo(keys, args)
   local p = keys[1]
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE') end
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
   local book, out, finished = open_book(p), begin_group(p), 0
   for i = 2, #args, 2 do
     if waits(p, tonumber(args[i])) then
@@ -313,7 +317,7 @@ end
 -- has not ended.
 local function open(keys, args)
   local p, answers = keys[1], {}
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE') end
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
   local any = redis.call('EXISTS', p .. ':parked') == 1
   for i = 2, #args, 2 do
     local flags, address, witness = 0, args[i], tonumber(args[i + 1])
@@ -330,7 +334,7 @@ end
 -- Counts a begun attempt of each: epoch, then numbers. 0 for one that is gone.
 local function begin(keys, args)
   local p, counts = keys[1], {}
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE') end
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
   for i = 2, #args do
     if waits(p, tonumber(args[i])) then
       counts[#counts + 1] = redis.call('HINCRBY', p .. ':attempts', args[i], 1)
@@ -344,7 +348,7 @@ end
 -- Cancels a message of which no attempt has begun: epoch, number, result.
 local function cancel(keys, args)
   local p, number = keys[1], tonumber(args[2])
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE') end
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
   if num(redis.call('HGET', p .. ':attempts', args[2])) > 0 then return 0 end
   local envelope, packed = letter(p, number), nil
   if envelope then
@@ -576,7 +580,7 @@ end
 
 -- node, beat, what it says. Answers the highest number any node had, then number and beat of each.
 local function beat(keys, args)
-  if redis.call('HEXISTS', keys[1] .. ':members', args[1]) == 0 then return redis.error_reply('LOST') end
+  if redis.call('HEXISTS', keys[1] .. ':members', args[1]) == 0 then return redis.error_reply('LOST this node was given up') end
   redis.call('HSET', keys[1] .. ':members', args[1], args[2] .. ' ' .. args[3])
   local answer = redis.call('HGETALL', keys[1] .. ':members')
   table.insert(answer, 1, redis.call('GET', keys[1] .. ':next'))

@@ -98,7 +98,7 @@ pub(super) fn number(value: impl ToString) -> Value {
 impl Redis {
     /// Connects, and loads the functions. Terminal error when the address cannot be understood.
     pub(super) async fn connect(url: &str, prefix: &str, lanes: usize) -> Result<Self> {
-        let config = Config::from_url(url)
+        let config = Config::from_url(&several(url))
             .map_err(|e| Error::terminal(format!("the Redis address cannot be understood: {e}")).code("bad_config"))?;
         let mut builder = Builder::from_config(config);
         builder
@@ -317,6 +317,17 @@ impl Redis {
             let _ = client.quit().await;
         }
         let _ = self.subscriber.quit().await;
+    }
+}
+
+/// Several hosts, separated by commas, as the client wants to read them.
+fn several(url: &str) -> String {
+    match url.split_once(',') {
+        Some((first, more)) if url.contains("-cluster://") => {
+            let more: Vec<String> = more.split(',').map(|host| format!("node={host}")).collect();
+            format!("{first}?{}", more.join("&"))
+        }
+        _ => url.to_owned(),
     }
 }
 

@@ -3,13 +3,14 @@
 
 use mongodb::{
     Database,
-    bson::{RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc},
+    bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc, spec::BinarySubtype},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::warn;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{States, fault};
-use crate::error::Result;
+use crate::{address::Address, backend::StateWrite, error::Result};
 
 /// Most states in one command; MongoDB takes up to 100,000, and 48 MB.
 const GROUP: usize = 1000;
@@ -27,6 +28,8 @@ pub(in crate::backend::cluster) struct StateOp {
     pub(in crate::backend::cluster) epoch: u64,
     /// What replaces the document.
     pub(in crate::backend::cluster) doc: RawDocumentBuf,
+    /// Digest of what is written: tells whether a write that is there is this one.
+    pub(in crate::backend::cluster) digest: i64,
     pub(in crate::backend::cluster) reply: oneshot::Sender<Written>,
 }
 
@@ -42,25 +45,31 @@ pub(in crate::backend::cluster) enum Written {
 }
 
 impl StateOp {
-    /// The document as it will be: the state, and what its commit has still to do in Redis.
-    pub(in crate::backend::cluster) fn document(
-        key: &str,
-        state: &[u8],
-        rev: u64,
+    /// Replaces the document of an actor by this state, and what its commit has still to do in Redis.
+    pub(in crate::backend::cluster) fn new(
+        address: &Address,
+        state: &StateWrite,
         epoch: u64,
         redo: Option<(u64, Vec<u8>)>,
-    ) -> Result<RawDocumentBuf> {
-        let mut doc = rawdoc! { "_id": key, "rev": rev as i64, "epoch": epoch as i64 };
+        reply: oneshot::Sender<Written>,
+    ) -> Result<Self> {
+        let mut digest = Xxh3::new();
+        digest.update(&state.doc);
+        let (key, rev) = (address.key(), state.from as i64 + 1);
+        let mut doc = rawdoc! { "_id": key, "rev": rev, "epoch": epoch as i64 };
         if let Some((witness, redo)) = redo {
-            doc.append(mongodb::bson::raw::cstr!("witness"), witness as i64);
-            let binary = mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::Generic, bytes: redo };
-            doc.append(mongodb::bson::raw::cstr!("redo"), binary);
+            digest.update(&redo);
+            doc.append(cstr!("witness"), witness as i64);
+            doc.append(cstr!("redo"), Binary { subtype: BinarySubtype::Generic, bytes: redo });
         }
-        for element in RawDocument::from_bytes(state)? {
+        let digest = digest.digest() as i64;
+        doc.append(cstr!("digest"), digest);
+        for element in RawDocument::from_bytes(&state.doc)? {
             let (name, value) = element?;
             doc.append(name, value);
         }
-        Ok(doc)
+        let kind = address.kind().to_owned();
+        Ok(Self { kind, key: key.to_owned(), from: state.from, epoch, doc, digest, reply })
     }
 
     fn update(&self) -> RawDocumentBuf {
@@ -155,22 +164,23 @@ async fn update(db: &Database, kind: &str, ops: &[StateOp]) -> Result<Vec<Writte
 }
 
 /// Of writes that lost a race, those that lost it to themselves: their first answer was lost. Under one
-/// lease one activation writes a key, one write at a time, so revision and epoch tell.
+/// lease one activation writes a key, one write at a time, so revision, epoch and digest tell.
 async fn ours(db: &Database, kind: &str, ops: &[StateOp], lost: &[usize]) -> Result<Vec<usize>> {
     let keys: Vec<&str> = lost.iter().map(|index| ops[*index].key.as_str()).collect();
     let mut found = db
         .collection::<RawDocumentBuf>(kind)
         .find(doc! { "_id": { "$in": keys } })
-        .projection(doc! { "rev": 1, "epoch": 1 })
+        .projection(doc! { "rev": 1, "epoch": 1, "digest": 1 })
         .await
         .map_err(fault)?;
     let mut ours = Vec::new();
     while found.advance().await.map_err(fault)? {
         let saved = found.current();
         let (key, rev, epoch) = (saved.get_str("_id")?, saved.get_i64("rev")?, saved.get_i64("epoch")?);
+        let digest = saved.get_i64("digest").ok();
         ours.extend(lost.iter().copied().filter(|index| {
             let op = &ops[*index];
-            op.key == key && rev == op.from as i64 + 1 && epoch == op.epoch as i64
+            op.key == key && rev == op.from as i64 + 1 && epoch == op.epoch as i64 && digest == Some(op.digest)
         }));
     }
     Ok(ours)
