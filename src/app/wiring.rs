@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    backend::{Backend, embedded::Embedded},
+    backend::{Backend, cluster::Cluster, embedded::Embedded},
     config::{Config, Kind},
     error::{Error, Result},
     feature::Feature,
@@ -19,14 +19,14 @@ use crate::{
 /// The embedded store's file in its data directory.
 pub(crate) const STORE_FILE: &str = "greenroom.db";
 
-/// The store that the configuration names, open for this process alone.
+/// The store that the configuration names.
 pub(crate) struct Store {
-    embedded: Arc<Embedded>,
+    backend: Arc<dyn Backend>,
 }
 
 impl Store {
     pub(crate) fn backend(&self) -> Arc<dyn Backend> {
-        self.embedded.clone()
+        self.backend.clone()
     }
 
     /// Lets go of the store when the threads that used it have, so that whoever opens it next
@@ -34,31 +34,38 @@ impl Store {
     pub(super) fn close(self) {
         let began = Instant::now();
         // A handler that never returns keeps its thread, and must not keep the process.
-        while Arc::strong_count(&self.embedded) > 1 && began.elapsed() < Duration::from_secs(2) {
+        while Arc::strong_count(&self.backend) > 1 && began.elapsed() < Duration::from_secs(2) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Tells other processes where this one listens.
     pub(super) fn announce(&self, url: &str) -> Result<()> {
-        crate::backend::Nodes::announce(&*self.embedded, url)
+        self.backend.announce(url)
     }
 }
 
 /// Opens the store, creating it if there is none.
 pub(crate) fn open(config: &Config) -> Result<Store> {
-    match config.store.kind {
+    let backend: Arc<dyn Backend> = match config.store.kind {
         Kind::Embedded => {
             let embedded = Embedded::open(&config.store.data, config.store.embedded());
-            let embedded = embedded.map_err(|e| named(e, &config.store.data))?;
-            Ok(Store { embedded: Arc::new(embedded) })
+            Arc::new(embedded.map_err(|e| named(e, &config.store.data))?)
         }
-    }
+        Kind::Cluster => Arc::new(Cluster::open(config.store.cluster())?),
+    };
+    Ok(Store { backend })
 }
 
 /// Opens an existing store only to read it.
-pub(crate) fn inspect(data: &Path) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(Embedded::inspect(data).map_err(|e| named(e, data))?))
+pub(crate) fn inspect(config: &Config) -> Result<Arc<dyn Backend>> {
+    Ok(match config.store.kind {
+        Kind::Embedded => {
+            let data = &config.store.data;
+            Arc::new(Embedded::inspect(data).map_err(|e| named(e, data))?)
+        }
+        Kind::Cluster => Arc::new(Cluster::inspect(config.store.cluster())?),
+    })
 }
 
 /// Whatever is wrong with a store, the file that it is wrong with is named.

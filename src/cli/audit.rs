@@ -33,12 +33,11 @@ impl Audit {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         let flag = self.data.map(|data| ("--data", "store", "data", data.display().to_string()));
         let (config, _) = cx.load(flag.into_iter().collect())?;
-        let data = &config.store.data;
-        let store = inspect(data).map_err(|e| {
+        let store = inspect(&config).map_err(|e| {
             Trouble::from(e).help("name the data directory with --data DIR; `greenroom serve` makes one")
         })?;
         let audit = wait(store.audit())?;
-        print(cx, &audit, &store.secret(), &data.display().to_string())?;
+        print(cx, &audit, &store.secret(), &config.store.place())?;
         Ok(if audit.balanced { Verdict::Fine } else { Verdict::Wrong })
     }
 }

@@ -8,7 +8,7 @@ use super::{http::Server, trouble::Trouble};
 use crate::{
     app::{Presence, inspect, open},
     backend::Backend,
-    config::Config,
+    config::{Config, Kind},
     error::{Error, Result},
 };
 
@@ -51,7 +51,9 @@ impl Place {
             return Ok(Target::Server(Server::new(&url, token)));
         }
         let data = &config.store.data;
-        if let Some(Presence { pid, listen }) = Presence::find(data) {
+        if config.store.kind == Kind::Embedded
+            && let Some(Presence { pid, listen }) = Presence::find(data)
+        {
             match listen.map(|url| Server::new(&url, token)) {
                 Some(server) if server.answers() => return Ok(Target::Server(server)),
                 // Left behind by a process that was killed, most likely. Opening the store says.
@@ -77,7 +79,7 @@ impl Offline {
 
     fn check(&self) -> Result<(), Trouble> {
         let data = &self.config.store.data;
-        if data.is_dir() {
+        if data.is_dir() || self.config.store.kind == Kind::Cluster {
             return Ok(());
         }
         Err(Trouble::new(format!("no server is named, and there is no data directory {}", data.display()))
@@ -90,7 +92,7 @@ impl Offline {
         work: impl FnOnce(Arc<dyn Backend>) -> F,
     ) -> Result<T, Trouble> {
         self.check()?;
-        let backend = inspect(&self.config.store.data)?;
+        let backend = inspect(&self.config)?;
         wait(work(backend))
     }
 

@@ -126,7 +126,9 @@ mod offline {
         assert_eq!(exits("dead redrive --kind till"), fine);
         assert_eq!(exits("request show 018f2c9e-0000-8000-8000-000000000000"), wrong);
         assert_eq!(exits("audit --json"), fine);
-        let audit = wait(crate::app::inspect(dir.path()).unwrap().audit()).unwrap();
+        let audit =
+            wait(crate::backend::Books::audit(&crate::backend::embedded::Embedded::inspect(dir.path()).unwrap()))
+                .unwrap();
         let ended = (audit.completed, audit.failed, audit.cancelled);
         assert_eq!((audit.accepted, ended, audit.in_flight, audit.balanced), (4, (1, 1, 1), 1, true), "{audit:?}");
     }

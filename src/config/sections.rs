@@ -5,7 +5,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{duration, secret::Secret, size};
-use crate::{backend::embedded, gateway, request::MAX_PARTITIONS, runtime::settings::Settings};
+use crate::{
+    backend::{cluster, embedded},
+    gateway,
+    request::MAX_PARTITIONS,
+    runtime::settings::Settings,
+};
 
 /// `[store]`
 #[derive(Clone, Debug, Deserialize)]
@@ -16,6 +21,19 @@ pub(crate) struct Store {
     pub(crate) partitions: u16,
     #[serde(deserialize_with = "size")]
     pub(crate) mailbox_bytes: u64,
+    #[serde(deserialize_with = "address")]
+    redis: String,
+    redis_password: Option<Secret>,
+    #[serde(deserialize_with = "address")]
+    mongo: String,
+    mongo_password: Option<Secret>,
+    #[serde(deserialize_with = "name")]
+    database: String,
+    #[serde(deserialize_with = "name")]
+    prefix: String,
+    accept: cluster::Accept,
+    #[serde(deserialize_with = "lease")]
+    lease: Duration,
 }
 
 /// Which backend.
@@ -23,6 +41,7 @@ pub(crate) struct Store {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Embedded,
+    Cluster,
 }
 
 impl Store {
@@ -30,6 +49,29 @@ impl Store {
         // Whatever else the options hold has a default of its own.
         #[allow(clippy::needless_update)]
         embedded::Options { partitions: self.partitions, mailbox_bytes: self.mailbox_bytes, ..Default::default() }
+    }
+
+    pub(crate) fn cluster(&self) -> cluster::Options {
+        cluster::Options {
+            redis: with_password(&self.redis, self.redis_password.as_ref()),
+            mongo: with_password(&self.mongo, self.mongo_password.as_ref()),
+            database: self.database.clone(),
+            prefix: self.prefix.clone(),
+            partitions: self.partitions,
+            mailbox_bytes: self.mailbox_bytes,
+            accept: self.accept,
+            lease: self.lease,
+        }
+    }
+
+    /// Where it is, as a person would say it; without secrets.
+    pub(crate) fn place(&self) -> String {
+        match self.kind {
+            Kind::Embedded => {
+                std::path::absolute(&self.data).unwrap_or_else(|_| self.data.clone()).display().to_string()
+            }
+            Kind::Cluster => format!("{} ({}) and {} ({})", self.redis, self.prefix, self.mongo, self.database),
+        }
     }
 }
 
@@ -192,6 +234,51 @@ fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
     let text = String::deserialize(deserializer)?;
     crate::logging::check_filter(&text).map_err(D::Error::custom)?;
     Ok(text)
+}
+
+/// A password set apart from the address it belongs to, where it belongs.
+fn with_password(address: &str, password: Option<&Secret>) -> String {
+    let Some(password) = password.filter(|password| !password.is_empty()) else { return address.to_owned() };
+    let escaped: String = form_urlencoded::byte_serialize(password.reveal().as_bytes()).collect();
+    let escaped = escaped.replace('+', "%20");
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    match rest.split_once('@') {
+        Some((user, host)) => format!("{scheme}://{user}:{escaped}@{host}"),
+        None => format!("{scheme}://:{escaped}@{rest}"),
+    }
+}
+
+/// The address of a server, which shows up in logs and so holds no password.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let Some((_, rest)) = text.split_once("://") else {
+        return Err(D::Error::custom("expected an address such as \"redis://host:6379\" or \"mongodb://host:27017\""));
+    };
+    match rest.split_once('@') {
+        Some((user, _)) if user.contains(':') => Err(D::Error::custom(
+            "it holds a password: leave that out, and set the key of the same name that ends in _password",
+        )),
+        _ => Ok(text),
+    }
+}
+
+/// A name that goes into keys and collections.
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if (1..=48).contains(&text.len()) && text.chars().all(fine) {
+        return Ok(text);
+    }
+    Err(D::Error::custom("expected 1 to 48 letters, digits, - or _"))
+}
+
+/// Shorter ones would take a node for dead whenever it is busy; longer ones leave its work undone.
+fn lease<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let lease = duration(deserializer)?;
+    if (Duration::from_millis(500)..=Duration::from_secs(300)).contains(&lease) {
+        return Ok(lease);
+    }
+    Err(D::Error::custom("expected between 500ms and 5m"))
 }
 
 fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {

@@ -219,7 +219,8 @@ pub(super) async fn open(core: &Core, lease: Lease, addresses: &[Address]) -> Re
         .map(|address| saved.remove(&(address.kind().to_owned(), address.key().to_owned())).unwrap_or_default())
         .collect();
     let mut flags = flags(core, lease, addresses, &saved).await?;
-    let unfinished: Vec<&Saved> = flags.iter().zip(&saved).filter(|(flags, _)| **flags & 2 != 0).map(|(_, s)| s).collect();
+    let unfinished: Vec<&Saved> =
+        flags.iter().zip(&saved).filter(|(flags, _)| **flags & 2 != 0).map(|(_, s)| s).collect();
     if !unfinished.is_empty() {
         redo(core, lease, &unfinished).await?;
         flags = self::flags(core, lease, addresses, &saved).await?;

@@ -116,10 +116,10 @@ impl Policy {
                 "it does not tell whether it keeps an append-only file (CONFIG is not allowed) and has no WAITAOF: \
                  choose store.accept = \"memory\" if you know what that means",
             ),
-            (Accept::Fsync, Some("yes"), _) => say(
-                "store.accept is \"fsync\" and appendfsync is not: set `appendfsync always`, or store.accept = \
-                 \"memory\", which loses up to a second when the machine (not the process) dies",
-            ),
+            (Accept::Fsync, Some("yes"), _) => {
+                say("store.accept is \"fsync\" and appendfsync is not: set `appendfsync always`, or store.accept = \
+                 \"memory\", which loses up to a second when the machine (not the process) dies")
+            }
             (Accept::Fsync, ..) => say(
                 "store.accept is \"fsync\" and it keeps no append-only file: set `appendonly yes` and `appendfsync \
                  always`, or store.accept = \"memory\"",
@@ -175,10 +175,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_kept_is_refused_with_the_line_to_change() {
-        let said = |policy: Policy, accept| policy.judge(accept).err().map(|error| error.to_string()).unwrap_or_default();
+        let said =
+            |policy: Policy, accept| policy.judge(accept).err().map(|error| error.to_string()).unwrap_or_default();
         assert_eq!(said(policy("yes", "always", "noeviction", 0, false), Accept::Fsync), "");
         assert_eq!(said(policy("yes", "everysec", "noeviction", 0, true), Accept::Fsync), "", "WAITAOF does it");
-        assert!(said(policy("yes", "everysec", "noeviction", 0, false), Accept::Fsync).contains("`appendfsync always`"));
+        assert!(
+            said(policy("yes", "everysec", "noeviction", 0, false), Accept::Fsync).contains("`appendfsync always`")
+        );
         assert!(said(policy("no", "everysec", "noeviction", 0, true), Accept::Fsync).contains("`appendonly yes`"));
         assert!(said(policy("", "", "", 0, false), Accept::Fsync).contains("does not tell"));
         assert!(said(policy("yes", "always", "allkeys-lru", 0, false), Accept::Memory).contains("noeviction"));

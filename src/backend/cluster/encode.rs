@@ -12,9 +12,7 @@ use super::{
     redis::{int, raw},
 };
 use crate::{
-    backend::{
-        Commit, Dead, Done, Home, Idempotency, Outcome, Request, Sent, Status, Stored, message::Undecodable,
-    },
+    backend::{Commit, Dead, Done, Home, Idempotency, Outcome, Request, Sent, Status, Stored, message::Undecodable},
     envelope::{Envelope, Position},
     error::Failure,
 };
@@ -156,10 +154,9 @@ pub(super) fn witness(commit: &Commit) -> Option<u64> {
 }
 
 fn envelope(bytes: &[u8]) -> Result<Arc<Envelope>, Undecodable> {
-    serde_json::from_slice(bytes).map(Arc::new).map_err(|e| Undecodable {
-        reason: format!("the stored bytes are no envelope: {e}"),
-        bytes: bytes.to_vec(),
-    })
+    serde_json::from_slice(bytes)
+        .map(Arc::new)
+        .map_err(|e| Undecodable { reason: format!("the stored bytes are no envelope: {e}"), bytes: bytes.to_vec() })
 }
 
 /// A message in the mailbox.

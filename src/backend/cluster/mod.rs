@@ -124,6 +124,27 @@ impl Cluster {
         Self::start(options, false)
     }
 
+    /// Connects, checks what opening would check, and says what was found.
+    pub fn examine(options: Options) -> Result<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
+        runtime.block_on(async {
+            let redis = Redis::connect(&options.redis, &options.prefix, 1).await?;
+            let states = States::connect(&options.mongo, &options.database).await?;
+            durability::check(&redis, &states, options.accept, true).await?;
+            states.ready().await?;
+            Ok(match meta(&redis, &options, false).await {
+                Ok((partitions, _)) if partitions != options.partitions => {
+                    return Err(other_partitions(partitions, options.partitions));
+                }
+                Ok((partitions, _)) => format!("Redis and MongoDB answer and write, {partitions} partitions"),
+                Err(_) => "Redis and MongoDB answer and write; none yet: the first start makes one".to_owned(),
+            })
+        })
+    }
+
     fn start(options: Options, check: bool) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -232,7 +253,8 @@ impl Core {
 async fn meta(redis: &Redis, options: &Options, create: bool) -> Result<(u16, [u8; 32])> {
     let key = format!("{}:{{meta}}", options.prefix);
     if create {
-        let secret: String = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
+        let secret: String =
+            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
         redis.set_once(key.clone(), "partitions", redis::number(options.partitions)).await?;
         redis.set_once(key.clone(), "secret", redis::arg(secret)).await?;
     }
@@ -243,11 +265,7 @@ async fn meta(redis: &Redis, options: &Options, create: bool) -> Result<(u16, [u
         return Err(Error::terminal(error).code("no_store"));
     };
     if create && partitions != options.partitions {
-        return Err(Error::terminal(format!(
-            "the store was created with {partitions} partitions and store.partitions is {}: set it to {partitions}",
-            options.partitions
-        ))
-        .code("other_partitions"));
+        return Err(other_partitions(partitions, options.partitions));
     }
     let mut bytes = [0; 32];
     for (at, byte) in bytes.iter_mut().enumerate() {
@@ -255,6 +273,11 @@ async fn meta(redis: &Redis, options: &Options, create: bool) -> Result<(u16, [u
         *byte = pair.ok_or_else(|| Error::terminal("the store's secret is damaged").code("no_store"))?;
     }
     Ok((partitions, bytes))
+}
+
+fn other_partitions(is: u16, asked: u16) -> Error {
+    let error = format!("the store was created with {is} partitions and store.partitions is {asked}: set it to {is}");
+    Error::terminal(error).code("other_partitions")
 }
 
 /// Numbers that rise by themselves.

@@ -9,8 +9,8 @@ use fred::{
     clients::SubscriberClient,
     error::{Error as FredError, ErrorKind},
     prelude::{
-        Builder, Client, ClientLike, ClusterInterface, Config, EventInterface, FredResult, FunctionInterface, KeysInterface,
-        PubsubInterface, ReconnectPolicy, ServerConfig, StreamsInterface,
+        Builder, Client, ClientLike, ClusterInterface, Config, EventInterface, FredResult, FunctionInterface,
+        KeysInterface, PubsubInterface, ReconnectPolicy, ServerConfig, StreamsInterface,
     },
     types::{CustomCommand, Value, config::Server},
 };
@@ -246,7 +246,12 @@ impl Redis {
     }
 
     /// Any command of one server, for looking at how it is set up.
-    pub(super) async fn ask_server(&self, server: &Server, command: &'static str, args: &[&str]) -> Result<Value, Fault> {
+    pub(super) async fn ask_server(
+        &self,
+        server: &Server,
+        command: &'static str,
+        args: &[&str],
+    ) -> Result<Value, Fault> {
         let command = CustomCommand::new_static(command, None::<u16>, false);
         let args: Vec<Value> = args.iter().map(|arg| Value::from(*arg)).collect();
         if self.clustered() {
@@ -354,7 +359,9 @@ pub(super) fn raw(value: Value) -> Vec<u8> {
 pub(super) fn pairs(value: Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_string().unwrap_or_default();
     match value {
-        Value::Map(map) => map.inner().into_iter().map(|(key, value)| (key.into_string().unwrap_or_default(), text(&value))).collect(),
+        Value::Map(map) => {
+            map.inner().into_iter().map(|(key, value)| (key.into_string().unwrap_or_default(), text(&value))).collect()
+        }
         other => list(other).chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
     }
 }

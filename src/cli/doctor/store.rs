@@ -5,15 +5,19 @@ use std::{path::Path, time::SystemTime};
 use super::Finding;
 use crate::{
     app::{Presence, STORE_FILE, inspect},
-    config::{Config, show_duration},
+    backend::cluster::Cluster,
+    config::{Config, Kind, show_duration},
 };
 
 pub(super) fn examine(config: &Config, data: &Path) -> Vec<Finding> {
+    if config.store.kind == Kind::Cluster {
+        return servers(config);
+    }
     let file = data.join(STORE_FILE);
     if !file.exists() {
         return vec![Finding::ok("store", "none yet: the first start makes one")];
     }
-    let mut findings = vec![match inspect(data) {
+    let mut findings = vec![match inspect(config) {
         Err(error) => Finding::failure(
             "store",
             error.to_string(),
@@ -38,6 +42,14 @@ pub(super) fn examine(config: &Config, data: &Path) -> Vec<Finding> {
     }
     findings.push(clock(&file));
     findings
+}
+
+/// Whether both servers answer, and keep what is promised of them.
+fn servers(config: &Config) -> Vec<Finding> {
+    vec![match Cluster::examine(config.store.cluster()) {
+        Ok(found) => Finding::ok("store", found),
+        Err(error) => Finding::failure("store", error.to_string(), "start the servers, or change what the line names"),
+    }]
 }
 
 /// A store written in the future means that the clock was set back, or is wrong now.

@@ -116,9 +116,8 @@ pub(in crate::backend::cluster) async fn query(states: &States, kind: &str, quer
     let more = rows.len() > limit;
     rows.truncate(limit);
     let cursor = rows.last().filter(|_| more).map(|(key, doc)| {
-        let value = by.map_or(Value::Null, |by| {
-            crate::backend::document::values(doc, &[by]).pop().unwrap_or(Value::Null)
-        });
+        let value =
+            by.map_or(Value::Null, |by| crate::backend::document::values(doc, &[by]).pop().unwrap_or(Value::Null));
         Cursor(value, key.clone()).write()
     });
     Ok((rows, cursor))

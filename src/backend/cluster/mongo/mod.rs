@@ -85,7 +85,11 @@ impl States {
             return Ok(());
         }
         let collection = self.db.collection::<Document>(kind);
-        collection.create_indexes(models).await.map(drop).map_err(|e| fault(e).context(format!("the indexes of {kind}")))
+        collection
+            .create_indexes(models)
+            .await
+            .map(drop)
+            .map_err(|e| fault(e).context(format!("the indexes of {kind}")))
     }
 
     /// Whether a write reaches a majority.
