@@ -1,17 +1,23 @@
-//! What black-box tests share: the real binary as a process, a small HTTP client, seeded
-//! randomness, and waiting for a condition instead of for a time.
+//! What black-box tests share: the real binary as a process, the real servers it needs, a load
+//! balancer and load in front of it, a small HTTP client, seeded randomness, and waiting for a
+//! condition instead of for a time.
 
 // Each test target uses its own part of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 pub mod build;
+pub mod haproxy;
 pub mod http;
+pub mod load;
 pub mod random;
 pub mod server;
+pub mod servers;
 
 use std::time::{Duration, Instant};
 
+pub use haproxy::Haproxy;
 pub use http::{Answer, Client};
+pub use load::Load;
 pub use random::Random;
 pub use server::Server;
 
