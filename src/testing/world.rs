@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{
     random::Random,
     recorder::{History, Recorder, backend},
+    stores::Which,
 };
 use crate::{
     actor::Actor,
@@ -118,8 +119,8 @@ impl World {
         let run = std::panic::AssertUnwindSafe(|| {
             actix::System::new().block_on(async move {
                 if self.store.is_none() {
-                    let store = Embedded::in_memory(self.options.clone());
-                    self.store = Some(Arc::new(store.unwrap_or_else(|e| panic!("no store: {e}"))));
+                    let store = Which::from_env().and_then(|which| which.open(&self.options));
+                    self.store = Some(store.unwrap_or_else(|e| panic!("no store: {e}")));
                 }
                 self.start().await;
                 play(self).await

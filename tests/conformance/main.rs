@@ -4,6 +4,7 @@
 mod commits;
 mod deferred;
 mod mailbox;
+mod protocol;
 mod states;
 
 use std::{future::Future, sync::Arc};

@@ -1,5 +1,5 @@
 //! What commits, messages and results look like in Redis, both ways. Stored names and numbers are an
-//! interface with the past: functions.lua reads and writes the same.
+//! interface with the past: the functions read and writes the same.
 
 use std::sync::Arc;
 

@@ -70,6 +70,10 @@ async fn join(core: &Core) -> Result<()> {
     }
     core.places.iter().for_each(|place| place.leave());
     let before = membership.me();
+    if before != 0 {
+        // It begins anew: nobody waits for what it was.
+        core.redis.nodes("leave", vec![number(before)]).await?;
+    }
     let me = int(&core.redis.nodes("join", vec![arg(membership.info())]).await?) as u64;
     core.redis.listen(before, me).await?;
     membership.beat.store(1, Ordering::SeqCst);

@@ -21,7 +21,16 @@ use crate::error::{Error, Result};
 
 /// The functions, all of them in one library. Its name carries its version: nodes of two builds can
 /// work side by side while one replaces the other.
-const LIBRARY: &str = include_str!("functions.lua");
+const LIBRARY: &str = concat!(
+    include_str!("functions/base.lua"),
+    include_str!("functions/accept.lua"),
+    include_str!("functions/commit.lua"),
+    include_str!("functions/owner.lua"),
+    include_str!("functions/upkeep.lua"),
+    include_str!("functions/look.lua"),
+    include_str!("functions/nodes.lua"),
+    include_str!("functions/names.lua"),
+);
 
 /// How long an answer may take before it counts as lost.
 const ANSWER: Duration = Duration::from_secs(5);

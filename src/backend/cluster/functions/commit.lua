@@ -1,0 +1,141 @@
+-- Ending, deferring and parking messages: what a commit does besides the state.
+
+-- Applies one commit {done deferred parked outbox kind key}: all of it, or nothing when the message
+-- whose number is answered is gone; 0 when it was applied.
+local function apply_one(p, c, book, out)
+  local done, deferred, parked, outbox, kind, key = c[1], c[2], c[3], c[4], c[5], c[6]
+  local mail, moved = {}, {}
+  -- First what can refuse.
+  for i = 1, #done, 6 do
+    local n, home, status = done[i], done[i + 1], done[i + 2]
+    if status == 3 or home == 1 then
+      if home == 0 then
+        moved[n] = letter(p, n)
+      else
+        local packed = redis.call('HGET', p .. ':deferred', str(n))
+        moved[n] = packed and cmsgpack.unpack(packed)[6]
+      end
+      if not moved[n] then return n end
+    end
+    if home == 0 then mail[#mail + 1] = id(n) end
+  end
+  for i = 1, #deferred, 5 do
+    local n, home = deferred[i], deferred[i + 1]
+    if home == 0 then
+      moved[n] = letter(p, n)
+      mail[#mail + 1] = id(n)
+    else
+      local packed = redis.call('HGET', p .. ':deferred', str(n))
+      moved[n] = packed and cmsgpack.unpack(packed)[6]
+    end
+    if not moved[n] then return n end
+  end
+  for i = 1, #parked, 2 do
+    local n, home = parked[i], parked[i + 1]
+    if home == 0 then
+      moved[n] = letter(p, n)
+      mail[#mail + 1] = id(n)
+    else
+      local packed = redis.call('HGET', p .. ':deferred', str(n))
+      moved[n] = packed and cmsgpack.unpack(packed)
+    end
+    if not moved[n] then return n end
+  end
+  if #mail > 1 then
+    for i = 1, #mail do
+      if not redis.call('XRANGE', p .. ':mailbox', mail[i], mail[i])[1] then return tonumber(mail[i]:match('^%d+')) end
+    end
+  end
+  if #mail > 0 then
+    local removed = 0
+    for i = 1, #mail, 1000 do
+      removed = removed + redis.call('XDEL', p .. ':mailbox', unpack(mail, i, math.min(i + 999, #mail)))
+    end
+    if removed == 0 then return done[1] or deferred[1] or parked[1] end
+  end
+  for i = 1, #done, 6 do
+    local n, home, status, attempts, size, body = done[i], done[i + 1], done[i + 2], done[i + 3], done[i + 4], done[i + 5]
+    if home == 1 then undefer(p, n, kind, key) end
+    if status == 3 then
+      redis.call('HSET', p .. ':dead', str(n), cmsgpack.pack({ c[7], attempts, kind, key, body, moved[n] }))
+      redis.call('ZADD', p .. ':deadline', str(n), str(n))
+      book.dead = book.dead + 1
+    else
+      if body then result(p, n, body, book) end
+      local count = status == 0 and 'completed' or status == 1 and 'failed' or 'cancelled'
+      book[count] = book[count] + 1
+    end
+    book.bytes = book.bytes - size
+    if out.counted then redis.call('HDEL', p .. ':attempts', str(n)) end
+  end
+  for i = 1, #deferred, 5 do
+    local n, due, attempts, failures = deferred[i], deferred[i + 2], deferred[i + 3], deferred[i + 4]
+    defer(p, n, due, 1, kind, key, failures, moved[n])
+    redis.call('HSET', p .. ':attempts', str(n), str(attempts))
+    out.counted = true
+  end
+  for i = 1, #parked, 2 do
+    local n, home = parked[i], parked[i + 1]
+    if home == 0 then
+      defer(p, n, 0, 1, kind, key, '', moved[n])
+    else
+      defer(p, n, 0, 1, kind, key, moved[n][5], moved[n][6])
+    end
+  end
+  for i = 1, #outbox, 3 do
+    local to, head, envelope = outbox[i], outbox[i + 1], outbox[i + 2]
+    local sent = out.sent
+    if to == out.me then
+      local timer = add(p, book, head, envelope)
+      sent[#sent + 1] = 0
+      sent[#sent + 1] = book.last
+      sent[#sent + 1] = timer and 1 or 0
+    else
+      local q = str(to)
+      out.seqs = out.seqs or {}
+      out.serial = out.serial or num(redis.call('HGET', p .. ':sent', 'serial'))
+      out.seqs[q] = (out.seqs[q] or num(redis.call('HGET', p .. ':sent', q))) + 1
+      out.serial = out.serial + 1
+      redis.call('XADD', p .. ':outbox', id(out.serial), 'q', q, 's', str(out.seqs[q]), 'h', head, 'e', envelope)
+      sent[#sent + 1] = out.serial
+      sent[#sent + 1] = to
+      sent[#sent + 1] = out.seqs[q]
+    end
+  end
+  return 0
+end
+
+local function begin_group(p)
+  return {
+    me = tonumber(p:match('{(%d+)}$')),
+    sent = {},
+    counted = redis.call('EXISTS', p .. ':attempts') == 1,
+  }
+end
+
+local function end_group(p, book, out)
+  close_book(p, book)
+  if out.seqs then
+    local args = { 'serial', str(out.serial) }
+    for q, seq in pairs(out.seqs) do
+      args[#args + 1] = q
+      args[#args + 1] = str(seq)
+    end
+    redis.call('HSET', p .. ':sent', unpack(args))
+  end
+end
+
+-- A group of commits under a lease: epoch, serial of the group, then each commit. Answers
+-- {answers sent}; a group that comes again, because its answer was lost, is answered again, with
+-- 'again' instead of what was sent.
+local function commit(keys, args)
+  local p = keys[1]
+  local lease = redis.call('HMGET', p .. ':lease', 'epoch', 'serial', 'answers')
+  if lease[1] ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  if lease[2] == args[2] then return { cmsgpack.unpack(lease[3]), 'again' } end
+  local book, out, answers = open_book(p), begin_group(p), {}
+  for i = 3, #args do answers[i - 2] = apply_one(p, cmsgpack.unpack(args[i]), book, out) end
+  end_group(p, book, out)
+  redis.call('HSET', p .. ':lease', 'serial', args[2], 'answers', cmsgpack.pack(answers))
+  return { answers, out.sent }
+end

@@ -1,0 +1,77 @@
+-- What else only the owner of a partition may do.
+
+-- Whether a message has not ended.
+local function waits(p, number)
+  return redis.call('HEXISTS', p .. ':deferred', str(number)) == 1 or letter(p, number) ~= nil
+end
+
+-- Finishes commits whose state is written: epoch, then witness and commit of each. One whose witness
+-- has ended was finished before. Answers how many were finished now.
+local function redo(keys, args)
+  local p = keys[1]
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  local book, out, finished = open_book(p), begin_group(p), 0
+  for i = 2, #args, 2 do
+    if waits(p, tonumber(args[i])) then
+      if apply_one(p, cmsgpack.unpack(args[i + 1]), book, out) == 0 then finished = finished + 1 end
+    end
+  end
+  if finished > 0 then end_group(p, book, out) end
+  return finished
+end
+
+-- epoch, then address and witness (or 0) of each: 1 if it has parked messages, plus 2 if the witness
+-- has not ended.
+local function open(keys, args)
+  local p, answers = keys[1], {}
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  local any = redis.call('EXISTS', p .. ':parked') == 1
+  for i = 2, #args, 2 do
+    local flags, address, witness = 0, args[i], tonumber(args[i + 1])
+    if any then
+      local first = redis.call('ZRANGEBYLEX', p .. ':parked', '[' .. address .. '\0', '(' .. address .. '\1', 'LIMIT', 0, 1)
+      if first[1] then flags = 1 end
+    end
+    if witness > 0 and waits(p, witness) then flags = flags + 2 end
+    answers[#answers + 1] = flags
+  end
+  return answers
+end
+
+-- Counts a begun attempt of each: epoch, then numbers. 0 for one that is gone.
+local function begin(keys, args)
+  local p, counts = keys[1], {}
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  for i = 2, #args do
+    if waits(p, tonumber(args[i])) then
+      counts[#counts + 1] = redis.call('HINCRBY', p .. ':attempts', args[i], 1)
+    else
+      counts[#counts + 1] = 0
+    end
+  end
+  return counts
+end
+
+-- Cancels a message of which no attempt has begun: epoch, number, result.
+local function cancel(keys, args)
+  local p, number = keys[1], tonumber(args[2])
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  if num(redis.call('HGET', p .. ':attempts', args[2])) > 0 then return 0 end
+  local envelope, packed = letter(p, number), nil
+  if envelope then
+    redis.call('XDEL', p .. ':mailbox', id(number))
+  else
+    packed = redis.call('HGET', p .. ':deferred', args[2])
+    if not packed then return 0 end
+    local d = cmsgpack.unpack(packed)
+    envelope = d[6]
+    undefer(p, number, d[3], d[4])
+  end
+  redis.call('HDEL', p .. ':attempts', args[2])
+  local book = open_book(p)
+  book.cancelled = book.cancelled + 1
+  book.bytes = book.bytes - #envelope
+  result(p, number, args[3], book)
+  close_book(p, book)
+  return 1
+end

@@ -1,0 +1,78 @@
+-- Dead letters, and forgetting.
+
+-- Puts dead letters back, attempts forgotten: node, now, numbers. Answers how many.
+local function redrive(keys, args)
+  local p, now, moved = keys[1], tonumber(args[2]), 0
+  local book = open_book(p)
+  for i = 3, #args do
+    local packed = redis.call('HGET', p .. ':dead', args[i])
+    if packed then
+      local d = cmsgpack.unpack(packed)
+      redis.call('HDEL', p .. ':dead', args[i])
+      redis.call('ZREM', p .. ':deadline', args[i])
+      redis.call('HDEL', p .. ':attempts', args[i])
+      defer(p, tonumber(args[i]), now, 1, d[3], d[4], '', d[6])
+      book.dead = book.dead - 1
+      book.bytes = book.bytes + #d[6]
+      moved = moved + 1
+    end
+  end
+  if moved > 0 then
+    close_book(p, book)
+    wake(p, args[1], nil, true)
+  end
+  return moved
+end
+
+-- Gives dead letters up: now, numbers. Answers how many.
+local function discard(keys, args)
+  local p, now, gone = keys[1], tonumber(args[1]), 0
+  local book = open_book(p)
+  for i = 2, #args do
+    local packed = redis.call('HGET', p .. ':dead', args[i])
+    if packed then
+      local d = cmsgpack.unpack(packed)
+      redis.call('HDEL', p .. ':dead', args[i])
+      redis.call('ZREM', p .. ':deadline', args[i])
+      redis.call('HDEL', p .. ':attempts', args[i])
+      result(p, tonumber(args[i]), string.format('%016.0f{"status":"cancelled","attempts":%d}', now, d[2]), book)
+      book.dead = book.dead - 1
+      book.cancelled = book.cancelled + 1
+      gone = gone + 1
+    end
+  end
+  if gone > 0 then close_book(p, book) end
+  return gone
+end
+
+-- Forgets results that ended before, and idempotency keys that expired: before, now. Answers how
+-- many results. Goes through at most 16 buckets, and stops at one that is still young.
+local function expire(keys, args)
+  local p, before, expired = keys[1], tonumber(args[1]), 0
+  local late = redis.call('ZRANGEBYSCORE', p .. ':idemdue', '-inf', args[2], 'LIMIT', 0, 1000)
+  if #late > 0 then
+    redis.call('HDEL', p .. ':idem', unpack(late))
+    redis.call('ZREM', p .. ':idemdue', unpack(late))
+  end
+  local book = open_book(p)
+  local b, lowest, newest = book.swept, nil, bucket(book.last)
+  for _ = 1, 16 do
+    if b > newest then break end
+    local name = p .. ':results:' .. str(b)
+    local all, kept, old = redis.call('HGETALL', name), 0, {}
+    for i = 1, #all, 2 do
+      if tonumber(all[i + 1]:sub(1, 16)) < before then old[#old + 1] = all[i] else kept = kept + 1 end
+    end
+    for i = 1, #old, 1000 do redis.call('HDEL', name, unpack(old, i, math.min(i + 999, #old))) end
+    expired = expired + #old
+    if kept > 0 and not lowest then lowest = b end
+    if kept > 64 and #old == 0 then break end
+    b = b + 1
+  end
+  local swept = lowest or math.min(b, newest)
+  if expired > 0 or swept ~= book.swept then
+    book.swept = swept
+    close_book(p, book)
+  end
+  return expired
+end
