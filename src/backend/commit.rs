@@ -15,6 +15,9 @@ use crate::{
 pub struct Commit {
     /// The actor.
     pub address: Address,
+    /// The revision of the state that all this was decided on; `None` when the state was not looked
+    /// at. Where state and mailbox are in two stores, another one may refuse the commit (G4).
+    pub seen: Option<u64>,
     /// Its new state, if it changed.
     pub state: Option<StateWrite>,
     /// Messages that ended.
@@ -34,6 +37,7 @@ impl Commit {
     pub fn of(address: Address, at: i64) -> Self {
         Self {
             address,
+            seen: None,
             state: None,
             done: Vec::new(),
             deferred: Vec::new(),

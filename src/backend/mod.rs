@@ -133,6 +133,9 @@ pub struct Loaded {
     pub doc: Vec<u8>,
     /// Whether messages of this address are parked.
     pub parked: bool,
+    /// Messages that an earlier owner's commit has ended, deferred or parked, and that commit was only
+    /// finished now: whoever read them before must not handle them.
+    pub finished: Vec<Position>,
 }
 
 /// What clients were promised.

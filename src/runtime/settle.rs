@@ -94,6 +94,7 @@ impl<A: Actor> Core<A> {
     ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, Box<(Group<A::State>, Error)>>
     {
         let mut wrote = None;
+        group.commit.seen = Some(rev);
         if group.changed && size_of::<A::State>() > 0 {
             let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
                 Ok(doc) => doc,

@@ -64,7 +64,7 @@ impl States for Cluster {
             for address in &addresses {
                 let found = mongo::load(&core.states, address.kind(), &[address.key()]).await?;
                 let Saved { rev, doc, .. } = found.into_iter().next().unwrap_or_default();
-                loaded.push(Loaded { rev, doc, parked: false });
+                loaded.push(Loaded { rev, doc, ..Loaded::default() });
             }
             Ok(loaded)
         };

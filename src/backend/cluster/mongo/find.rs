@@ -18,7 +18,6 @@ use crate::{
 pub(in crate::backend::cluster) struct Saved {
     pub(in crate::backend::cluster) key: String,
     pub(in crate::backend::cluster) rev: u64,
-    pub(in crate::backend::cluster) epoch: u64,
     /// The BSON document `{"state": …}`; empty when there is none.
     pub(in crate::backend::cluster) doc: Vec<u8>,
     /// What the commit that wrote it does in Redis, and the number of a message that it ends.
@@ -41,8 +40,6 @@ fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
     Ok(Saved {
         key: doc.get_str("_id")?.to_owned(),
         rev: doc.get_i64("rev")? as u64,
-        // Absent in documents that somebody else made.
-        epoch: doc.get_i64("epoch").unwrap_or(0) as u64,
         doc: state,
         redo,
     })
