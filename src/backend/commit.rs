@@ -48,6 +48,22 @@ impl Commit {
     }
 }
 
+impl Commit {
+    /// Bytes of what it sends, answers and records, roughly and rather too many.
+    pub fn size(&self) -> usize {
+        const EACH: usize = 256;
+        let failures = |list: &[Failure]| list.iter().map(Failure::size).sum::<usize>();
+        let done = self.done.iter().map(|done| match &done.outcome {
+            Outcome::Completed(reply) => reply.get().len(),
+            Outcome::Failed(failure) => failure.size(),
+            Outcome::Dead(list) => failures(list),
+        });
+        let deferred = self.deferred.iter().map(|deferral| failures(&deferral.failures));
+        let sent = self.outbox.iter().map(|sent| sent.envelope.size() + EACH);
+        done.chain(deferred).map(|bytes| bytes + EACH).chain(sent).sum::<usize>() + self.parked.len() * 32
+    }
+}
+
 /// A conditional write of the state.
 #[derive(Clone, Debug)]
 pub struct StateWrite {
