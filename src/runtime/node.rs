@@ -337,7 +337,7 @@ impl Node {
         };
         self.arbiters.stop();
         if unfinished > 0 {
-            warn!(partitions = unfinished, "the deadline passed: handlers still run, their messages will be repeated");
+            warn!(partitions = unfinished, "the deadline passed: what still ran is dropped, and will be repeated");
         } else {
             info!("drained");
         }
