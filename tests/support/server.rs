@@ -17,12 +17,19 @@ pub struct Setup {
     config: Option<PathBuf>,
     variables: Vec<(String, String)>,
     listen: String,
+    embedded: bool,
 }
 
 impl Setup {
     /// On this data directory.
     pub fn on(data: &Path) -> Self {
-        Self { data: data.to_owned(), config: None, variables: Vec::new(), listen: "127.0.0.1:0".into() }
+        Self {
+            data: data.to_owned(),
+            config: None,
+            variables: Vec::new(),
+            listen: "127.0.0.1:0".into(),
+            embedded: false,
+        }
     }
 
     /// With one key of the configuration, such as `set("orders", "ship_after", "1s")`.
@@ -32,10 +39,20 @@ impl Setup {
         self
     }
 
+    /// On a file of its own, whatever store the tests are on: for what is about the file.
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
     /// Listening there.
     pub fn listen(mut self, address: &str) -> Self {
         self.listen = address.to_owned();
         self
+    }
+
+    fn store(&self) -> Vec<(String, String)> {
+        if self.embedded { Vec::new() } else { store(&self.data) }
     }
 
     /// Starts the process, without waiting for anything.
@@ -48,7 +65,7 @@ impl Setup {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
             command.env_remove(name);
         }
-        command.env("GREENROOM_LOG__FORMAT", "json").envs(self.variables.iter().cloned());
+        command.env("GREENROOM_LOG__FORMAT", "json").envs(self.store()).envs(self.variables.iter().cloned());
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -101,6 +118,27 @@ fn listening(line: &str) -> Option<String> {
     // Fields may lie flat or below `fields`, depending on the format of the log.
     let fields = log.get("fields").unwrap_or(&log);
     (fields["message"] == "serving").then(|| fields["listen"].as_str().map(str::to_owned))?
+}
+
+/// What makes a process use the store that `GREENROOM_TEST_STORE` names: the servers that tests share,
+/// under names that go with the data directory, so that whoever starts on it again finds its own.
+fn store(data: &Path) -> Vec<(String, String)> {
+    let which = greenroom::testing::Which::from_env().expect("GREENROOM_TEST_STORE");
+    if which == greenroom::testing::Which::Embedded || data.join("greenroom.db").exists() {
+        return Vec::new();
+    }
+    let options = which.cluster(&Default::default()).expect("servers");
+    let name: String = data.display().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let set = |key: &str, value: &str| (format!("GREENROOM_STORE__{key}"), value.to_owned());
+    vec![
+        set("KIND", "cluster"),
+        set("REDIS", &options.redis),
+        set("MONGO", &options.mongo),
+        set("PREFIX", &name),
+        set("DATABASE", &name),
+        // Somebody has just killed the last owner and waits.
+        set("LEASE", "500ms"),
+    ]
 }
 
 /// A running `greenroom serve`; killed when dropped.
@@ -207,7 +245,11 @@ pub fn greenroom(arguments: &[&str]) -> Output {
 
 /// `greenroom audit --data DIR --json`: the exit code and what it says.
 pub fn audit(data: &Path) -> (Option<i32>, serde_json::Value) {
-    let output = greenroom(&["audit", "--data", data.to_str().expect("UTF-8"), "--json"]);
+    let mut command = Command::new(build::greenroom());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
+        command.env_remove(name);
+    }
+    let output = command.envs(store(data)).args(["audit", "--data"]).arg(data).arg("--json").output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     let json = serde_json::from_str(&text)
         .unwrap_or_else(|e| panic!("audit: {e}: {text} {}", String::from_utf8_lossy(&output.stderr)));
