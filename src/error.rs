@@ -68,6 +68,11 @@ impl Error {
         self.terminal
     }
 
+    /// Whether this is its [code](Error::code).
+    pub fn has_code(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// The least wait before the next attempt, where the error names one.
     pub fn wait(&self) -> Option<Duration> {
         self.retry_after

@@ -77,7 +77,7 @@ impl App {
             let signals = stop::Signals::listen()?;
             let node = start(&config, backend, features.clone()).await?;
             let (gateway, url) = wiring::gateway(&node, &features, &config)?;
-            store.announce(&url)?;
+            node.announce(&url)?;
             banner::show(&config, &node, &url, first.as_deref(), began);
             stop::serve(signals, node, gateway, &config.drain).await;
             Ok(())

@@ -38,11 +38,6 @@ impl Store {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-
-    /// Tells other processes where this one listens.
-    pub(super) fn announce(&self, url: &str) -> Result<()> {
-        self.backend.announce(url)
-    }
 }
 
 /// Opens the store, creating it if there is none.

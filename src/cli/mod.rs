@@ -8,7 +8,9 @@ mod dead;
 mod doctor;
 mod http;
 mod letter;
+mod nodes;
 mod output;
+mod partitions;
 mod request;
 mod send;
 mod serve;
@@ -104,6 +106,8 @@ enum Verb {
     Request(request::Request),
     Dead(dead::Dead),
     Audit(audit::Audit),
+    Nodes(nodes::Nodes),
+    Partitions(partitions::Partitions),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -168,6 +172,8 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Request(command) => command.run(&cx),
         Verb::Dead(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
+        Verb::Nodes(command) => command.run(&cx),
+        Verb::Partitions(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),
         Verb::Completions(command) => command.run(&cx),

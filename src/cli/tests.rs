@@ -32,6 +32,8 @@ fn the_documented_forms_are_read() {
         "dead redrive --all",
         "dead discard --kind order --yes",
         "audit --data d --json",
+        "nodes --server http://127.0.0.1:1",
+        "partitions --busy --json --data d",
         "config check --json",
         "config defaults",
         "doctor --data d",
@@ -59,7 +61,19 @@ fn mistakes_are_refused_with_what_was_expected() {
 
 #[test]
 fn help_teaches_by_example_under_the_products_own_name() {
-    for sub in ["", "serve", "send", "request", "dead", "audit", "config check", "doctor", "completions"] {
+    for sub in [
+        "",
+        "serve",
+        "send",
+        "request",
+        "dead",
+        "audit",
+        "nodes",
+        "partitions",
+        "config check",
+        "doctor",
+        "completions",
+    ] {
         let help = help(sub);
         assert!(help.contains("  greenroom "), "no example in the help of {sub:?}:\n{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 110), "too wide:\n{help}");
@@ -126,6 +140,8 @@ mod offline {
         assert_eq!(exits("dead redrive --kind till"), fine);
         assert_eq!(exits("request show 018f2c9e-0000-8000-8000-000000000000"), wrong);
         assert_eq!(exits("audit --json"), fine);
+        assert_eq!(exits("nodes"), fine);
+        assert_eq!(exits("partitions --busy"), fine);
         let audit =
             wait(crate::backend::Books::audit(&crate::backend::embedded::Embedded::inspect(dir.path()).unwrap()))
                 .unwrap();

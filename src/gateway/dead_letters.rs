@@ -3,7 +3,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{json, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,20 +56,28 @@ pub(crate) struct Listing {
 pub(crate) struct Selection {
     /// These.
     #[garde(length(max = 1000))]
-    #[schema(max_items = 1000)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(max_items = 1000, nullable = false)]
     ids: Option<Vec<String>>,
     /// All of this kind.
     #[garde(length(min = 1, max = 64))]
-    #[schema(min_length = 1, max_length = 64)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(min_length = 1, max_length = 64, nullable = false)]
     kind: Option<String>,
     /// All of this key.
     #[garde(length(bytes, min = 1, max = 512))]
-    #[schema(min_length = 1)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(min_length = 1, nullable = false)]
     key: Option<String>,
     /// All there are.
     #[garde(skip)]
     #[serde(default)]
     all: bool,
+}
+
+/// A member that is there has a value: `null` says nothing, and must not mean "all others".
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(json).map(Some)
 }
 
 /// Lists dead letters, oldest position first.

@@ -54,6 +54,23 @@ impl Follow {
     }
 }
 
+/// What was told of the end. What another node tells may be lost on its way, so it is looked for too.
+async fn heard(node: &Node, id: RequestId, mut told: oneshot::Receiver<View>) -> Option<View> {
+    if node.is_alone() {
+        return told.await.ok();
+    }
+    loop {
+        if let Ok(heard) = tokio::time::timeout(POLL, &mut told).await {
+            return heard.ok();
+        }
+        if let Ok(Found::Here(view)) = node.request(id).await
+            && view.status.ended()
+        {
+            return Some(view);
+        }
+    }
+}
+
 /// Waits for the end for at most `limit`, less when the gateway retires. `told` is the quick way
 /// where there is one. `None` when it has not ended, or nothing is known of it.
 pub(crate) async fn settle(
@@ -65,7 +82,7 @@ pub(crate) async fn settle(
     let deadline = Instant::now() + limit;
     let ended = async {
         if let Some(told) = told
-            && let Ok(view) = told.await
+            && let Some(view) = heard(&shared.node, id, told).await
         {
             return Some(view);
         }

@@ -14,8 +14,8 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
-//! * `requests`, `events`: what became of a request. `dead_letters`, `operations` behind `admin`:
-//!   the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
+//! * `requests`, `events`: what became of a request. `dead_letters`, `nodes`, `operations` behind
+//!   `admin`: the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 
 mod accepted;
 mod admin;
@@ -31,6 +31,7 @@ mod front;
 mod health;
 mod idempotency;
 pub mod intake;
+mod nodes;
 mod openapi;
 mod operations;
 mod prefer;

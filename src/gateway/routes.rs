@@ -17,7 +17,7 @@ use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
 use super::{
     dead_letters, docs,
     front::Front,
-    health,
+    health, nodes,
     openapi::{Table, complete},
     operations,
     problem::Problem,
@@ -54,6 +54,8 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::redrive)
         .service(dead_letters::show)
         .service(dead_letters::discard)
+        .service(nodes::nodes)
+        .service(nodes::partitions)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)

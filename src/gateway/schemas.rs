@@ -189,6 +189,59 @@ pub(crate) struct LedgerView {
     in_flight: i64,
 }
 
+/// A process that shares the store.
+#[derive(ToSchema)]
+pub(crate) struct NodeView {
+    /// Its number: never used before and never again.
+    id: u64,
+    /// Whether it is the one that answers.
+    me: bool,
+    /// The URL of its gateway; null when it has none.
+    #[schema(required = true)]
+    listen: Option<String>,
+    /// Its process id.
+    pid: u32,
+    /// Its build.
+    version: String,
+    /// When it joined, in milliseconds since the Unix epoch, by its own clock.
+    since: i64,
+    /// The partitions it owns.
+    partitions: Vec<u16>,
+}
+
+/// All nodes.
+#[derive(ToSchema)]
+pub(crate) struct NodesView {
+    items: Vec<NodeView>,
+}
+
+/// A partition, its owner, and its part of the ledger.
+#[derive(ToSchema)]
+pub(crate) struct PartitionView {
+    /// Its number.
+    partition: u16,
+    /// The node that owns it; null when nobody does.
+    #[schema(required = true)]
+    node: Option<u64>,
+    /// Which owner in its history that is.
+    epoch: u64,
+    /// Messages in it that have not ended.
+    in_flight: i64,
+    /// Bytes waiting in its mailbox.
+    bytes: u64,
+    accepted: u64,
+    completed: u64,
+    failed: u64,
+    dead: u64,
+    cancelled: u64,
+}
+
+/// All partitions, by number.
+#[derive(ToSchema)]
+pub(crate) struct PartitionsView {
+    items: Vec<PartitionView>,
+}
+
 /// The ledger held against what is there.
 #[derive(ToSchema)]
 pub(crate) struct AuditView {

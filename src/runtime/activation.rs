@@ -132,7 +132,7 @@ impl<A: Actor> Activation<A> {
             activation.core.finished(1);
             activation.core.room.end_work();
             // What came between the end of the work and now found it still working.
-            if !activation.core.queue.borrow().is_empty() {
+            if activation.core.ready() {
                 activation.work(ctx);
             }
         });
@@ -208,7 +208,7 @@ impl<A: Actor> Core<A> {
             let gone = match self.room.committer.commit(commit).await {
                 Ok(()) => None,
                 Err(Refused::Gone(position)) => Some(position),
-                Err(_) => return self.room.stop(),
+                Err(_) => return self.room.lose(),
             };
             deliveries.retain(|delivery| {
                 let left = gone.is_none_or(|gone| gone == delivery.stored.position);
@@ -227,10 +227,10 @@ impl<A: Actor> Core<A> {
         let Some(mut memory) = self.memory.borrow_mut().take() else { return };
         while !self.room.stopping() {
             self.woken.set(false);
-            let more = if !self.queue.borrow().is_empty() {
+            let more = if self.ready() {
                 self.turn(&mut memory).await
             } else {
-                self.behind.get() && self.refill().await
+                self.queue.borrow().is_empty() && self.behind.get() && self.refill().await
             };
             // A signal that came meanwhile may have changed the answer.
             if !more && !self.woken.get() {
@@ -278,9 +278,19 @@ impl<A: Actor> Core<A> {
         taken
     }
 
+    /// Whether a message waits that may begin. One that is being cancelled may not, nor what is after
+    /// it: the verdict wakes the actor.
+    fn ready(&self) -> bool {
+        let first = self.queue.borrow().front().map(|next| next.stored.position);
+        first.is_some_and(|position| !self.room.cancelling.stops(position, &self.address))
+    }
+
     /// The next message to handle, without those that were cancelled meanwhile.
     pub(crate) fn next(&self) -> Option<Delivery> {
         loop {
+            if self.room.stopping() || !self.ready() {
+                return None;
+            }
             let next = self.queue.borrow_mut().pop_front()?;
             if !self.room.was_cancelled(next.stored.position) {
                 return Some(next);

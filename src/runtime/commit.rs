@@ -28,25 +28,36 @@ pub(crate) struct Committer {
     queue: RefCell<Vec<Waiting>>,
     wake: Rc<Notify>,
     down: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, lease: Lease) -> Self {
-        Self { shared, lease, queue: RefCell::default(), wake: Rc::default(), down: Cell::default() }
+        Self {
+            shared,
+            lease,
+            queue: RefCell::default(),
+            wake: Rc::default(),
+            down: Cell::default(),
+            closed: Cell::default(),
+        }
     }
 
     /// Queues a commit; the answer comes when it is durable or refused. While the store cannot
-    /// write, it waits.
+    /// write, it waits. Refused when the committer is closed.
     pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Result<(), Refused>> + use<> {
         let (reply, answer) = oneshot::channel();
-        self.queue.borrow_mut().push((commit, reply));
-        self.wake.notify_one();
+        if !self.closed.get() {
+            self.queue.borrow_mut().push((commit, reply));
+            self.wake.notify_one();
+        }
         async move { answer.await.unwrap_or(Err(Refused::Stale)) }
     }
 
-    /// Whether the store refuses to write at the moment.
-    pub(crate) fn down(&self) -> bool {
-        self.down.get()
+    /// Takes no more commits, and refuses those that wait.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.queue.borrow_mut().clear();
     }
 
     /// Sends groups for ever.

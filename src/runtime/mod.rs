@@ -1,22 +1,42 @@
 //! The life of a message on a node: read → activate → handle → commit → deliver.
 //!
-//! [`node`] is the handle; [`arbiters`] the threads; a [`partition`] reads its messages and hands
-//! them to [`activation`]s, which work in [`turn`]s of [`handle`]d commands and [`settle`] them; the [`commit`]ter
-//! groups what they did; [`deliver`] tells whoever waits; the [`supervisor`] watches the threads.
+//! * [`node`] is the handle; [`requests`] what became of a message, [`overview`] who runs what.
+//! * [`arbiters`] are the threads and the partitions open on them; the [`supervisor`] watches the
+//!   threads; a [`tenure`] is one owner's time with a partition.
+//! * A [`partition`] is opened and closed; its [`reader`]s read, [`distribute`] hands messages to
+//!   [`activation`]s, which work in [`turn`]s of [`handle`]d commands and [`settle`] them; the
+//!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits; [`cancel`] races none of it.
+//! * [`nodes`] is being one of several: it beats and carries out its [`plan`], by [`assign`]ment;
+//!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
 
 pub(crate) mod activation;
 pub(crate) mod arbiters;
+pub(crate) mod assign;
+pub(crate) mod cancel;
 pub(crate) mod commit;
 pub(crate) mod deliver;
+pub(crate) mod distribute;
 pub mod faults;
 pub(crate) mod handle;
 pub(crate) mod kind;
+pub(crate) mod letter;
 pub mod node;
+pub(crate) mod nodes;
+pub(crate) mod others;
+pub mod overview;
 pub(crate) mod partition;
+pub(crate) mod plan;
+pub(crate) mod post;
+pub(crate) mod reader;
+pub(crate) mod requests;
 pub(crate) mod room;
 pub mod settings;
 pub(crate) mod settle;
 pub(crate) mod shared;
 pub(crate) mod supervisor;
+pub(crate) mod tenure;
 pub(crate) mod turn;
 pub mod view;
+
+#[cfg(test)]
+mod tests;

@@ -4,21 +4,23 @@ use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering, time::Duratio
 
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
     arbiters::Arbiters,
     faults::Faults,
     kind::Kind,
+    nodes::Nodes,
+    post::Post,
     settings::Settings,
     shared::Shared,
-    view::{Found, State, View},
+    view::{State, View},
 };
 use crate::{
     actor::Actor,
     address::{Address, At},
-    backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, Lookup, NotAppended, document},
+    backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
@@ -29,6 +31,8 @@ use crate::{
     runtime::faults::Point,
     trace::Trace,
 };
+
+pub use super::requests::Cancel;
 
 /// A handle on a running node. Cheap to clone, usable from any thread.
 ///
@@ -55,8 +59,10 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Node {
-    shared: Arc<Shared>,
-    arbiters: Arc<Arbiters>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) arbiters: Arc<Arbiters>,
+    pub(super) post: Option<Arc<Post>>,
+    nodes: Option<Arc<Nodes>>,
 }
 
 /// What a node is started with.
@@ -98,15 +104,6 @@ pub struct Accepted {
     pub ended: Option<oneshot::Receiver<View>>,
 }
 
-/// What became of a wish to cancel.
-#[derive(Clone, Debug)]
-pub enum Cancel {
-    /// It is cancelled.
-    Cancelled,
-    /// It is not, because of how it stands.
-    Refused(Found),
-}
-
 impl Node {
     /// Starts a node; inside an actix system. Terminal error when two features have the same kind.
     pub async fn start(start: Start) -> Result<Self> {
@@ -123,7 +120,9 @@ impl Node {
         }
         let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
         let arbiters = Arbiters::start(shared.clone()).await?;
-        let node = Self { shared, arbiters };
+        let post = Post::start(&shared, &arbiters);
+        let nodes = Nodes::start(&shared, &arbiters).await?;
+        let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
         Ok(node)
     }
@@ -159,7 +158,7 @@ impl Node {
             accepted: shared.clock.now(),
             request: true,
             trace: accept.trace,
-            reply: token.map(|token| ReplyTo { node: 0, token }),
+            reply: token.map(|token| ReplyTo { node: shared.backend.me(), token }),
             cause: None,
         };
         let append = Append { envelope, due: accept.due, idempotency: accept.idempotency };
@@ -204,7 +203,7 @@ impl Node {
     pub async fn ask<A: Actor<Reply: DeserializeOwned>>(&self, to: At<A>, command: A::Command) -> Result<A::Reply> {
         let accepted = self.send(to, command, true).await?;
         let Some(ended) = accepted.ended else { return Err(Error::new("nobody waits for the reply")) };
-        let view = ended.await?;
+        let view = self.ended(accepted.request, ended).await?;
         match (view.status, view.result) {
             (State::Completed, Some(reply)) => Ok(serde_json::from_str(reply.get())?),
             (status, _) => {
@@ -227,34 +226,6 @@ impl Node {
             wait,
         };
         Ok(self.accept(accept).await?)
-    }
-
-    /// How a request stands.
-    pub async fn request(&self, id: RequestId) -> Result<Found> {
-        let Some(position) = self.shared.position(id) else { return Ok(Found::Unknown) };
-        let lookup = self.shared.backend.lookup(position).await?;
-        let running = match lookup {
-            Lookup::Waiting(_) => self.arbiters.running(position).await,
-            _ => None,
-        };
-        Ok(Found::of(id, lookup, running))
-    }
-
-    /// Changes whenever the request may stand differently; look again with [`Node::request`].
-    /// Subscribe first, then look. `None` when the id is none of this store's.
-    pub fn watch(&self, id: RequestId) -> Option<watch::Receiver<u64>> {
-        self.shared.position(id).map(|position| self.shared.waiting.watch(position))
-    }
-
-    /// Cancels a request of which no attempt has begun.
-    pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
-        let Some(position) = self.shared.position(id) else { return Ok(Cancel::Refused(Found::Unknown)) };
-        let cancelled = self.arbiters.cancel(position).await?;
-        if cancelled {
-            self.shared.waiting.changed(position);
-            return Ok(Cancel::Cancelled);
-        }
-        Ok(Cancel::Refused(self.request(id).await?))
     }
 
     /// The committed state of one actor; `None` when nothing was ever saved.
@@ -281,14 +252,14 @@ impl Node {
     /// Puts dead letters back to be tried anew; answers how many.
     pub async fn redrive(&self, positions: Vec<Position>) -> Result<usize> {
         let moved = self.shared.backend.redrive(positions.clone(), self.shared.clock.now()).await?;
-        positions.into_iter().for_each(|position| self.shared.waiting.changed(position));
+        positions.into_iter().for_each(|position| self.shared.changed(position));
         Ok(moved)
     }
 
     /// Gives dead letters up for good; answers how many.
     pub async fn discard(&self, positions: Vec<Position>) -> Result<usize> {
         let discarded = self.shared.backend.discard(positions.clone(), self.shared.clock.now()).await?;
-        positions.into_iter().for_each(|position| self.shared.waiting.changed(position));
+        positions.into_iter().for_each(|position| self.shared.changed(position));
         Ok(discarded)
     }
 
@@ -333,6 +304,11 @@ impl Node {
         kinds
     }
 
+    /// Whether no other node can answer for this one.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.post.is_none()
+    }
+
     /// The node's clock.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
@@ -347,7 +323,11 @@ impl Node {
     /// partitions in order. From its first moment on [`Node::ready`] fails.
     pub async fn drain(&self, deadline: Duration) {
         self.shared.draining.store(true, Ordering::SeqCst);
-        let unfinished = self.arbiters.drain(deadline).await;
+        let unfinished = match &self.nodes {
+            Some(nodes) => nodes.drain(deadline).await,
+            None => self.arbiters.drain(deadline, |_| {}).await,
+        };
+        self.arbiters.stop();
         if unfinished > 0 {
             warn!(partitions = unfinished, "the deadline passed: handlers still run, their messages will be repeated");
         } else {

@@ -15,7 +15,7 @@ use actix::Recipient;
 use tokio::sync::Notify;
 use tracing::error;
 
-use super::{commit::Committer, shared::Shared, supervisor::Beat};
+use super::{cancel::Cancelling, commit::Committer, shared::Shared, supervisor::Beat, tenure::Tenure};
 use crate::{
     address::Address,
     backend::{Commit, Done, Lease, Outcome, Signals, Stored},
@@ -52,6 +52,13 @@ pub(crate) struct Slot {
     pub(crate) state: Rc<SlotState>,
 }
 
+impl Slot {
+    pub(crate) fn send(&self, signal: Signal) {
+        self.state.pending.set(self.state.pending.get() + 1);
+        self.to.do_send(signal);
+    }
+}
+
 /// Shared by an activation and its partition.
 #[derive(Default)]
 pub(crate) struct SlotState {
@@ -72,6 +79,7 @@ pub(crate) const ACTIVATION_BYTES: usize = 2048;
 pub(crate) struct Room {
     pub(crate) shared: Arc<Shared>,
     pub(crate) lease: Lease,
+    tenure: Arc<Tenure>,
     pub(crate) committer: Committer,
     pub(crate) beat: Arc<Beat>,
     pub(crate) signals: Arc<Signals>,
@@ -82,29 +90,36 @@ pub(crate) struct Room {
     messages: Cell<usize>,
     bytes: Cell<usize>,
     pub(crate) freed: Notify,
-    /// Attempts that run now.
+    /// Attempts that run, are about to, or whose fate is on its way in a commit.
     pub(crate) running: RefCell<HashMap<Position, u32>>,
     /// Deferred messages handed to their activations.
     pub(crate) handed: RefCell<HashSet<Position>>,
+    pub(crate) cancelling: Cancelling,
     /// Messages cancelled while they were in memory.
     cancelled: RefCell<HashSet<Position>>,
     pub(crate) distributing: tokio::sync::Mutex<()>,
     /// Messages up to here may have been running when the last owner died.
     suspects: Position,
     opened: i64,
-    stopping: Cell<bool>,
     busy: Cell<usize>,
     pub(crate) quiet: Notify,
 }
 
 impl Room {
-    pub(crate) fn new(shared: Arc<Shared>, lease: Lease, suspects: Position, beat: Arc<Beat>) -> Rc<Self> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        lease: Lease,
+        suspects: Position,
+        beat: Arc<Beat>,
+        tenure: Arc<Tenure>,
+    ) -> Rc<Self> {
         let opened = shared.clock.now();
         Rc::new(Self {
             committer: Committer::new(shared.clone(), lease),
             signals: shared.backend.signals(lease.partition),
             shared,
             lease,
+            tenure,
             beat,
             slots: RefCell::default(),
             ring: RefCell::default(),
@@ -114,11 +129,11 @@ impl Room {
             freed: Notify::new(),
             running: RefCell::default(),
             handed: RefCell::default(),
+            cancelling: Cancelling::default(),
             cancelled: RefCell::default(),
             distributing: tokio::sync::Mutex::default(),
             suspects,
             opened,
-            stopping: Cell::default(),
             busy: Cell::default(),
             quiet: Notify::new(),
         })
@@ -156,18 +171,13 @@ impl Room {
         stored.position <= self.suspects && stored.due <= self.opened
     }
 
-    /// Messages in memory.
-    pub(crate) fn held(&self) -> usize {
-        self.messages.get()
-    }
-
     /// Adds an activation, and lets the least used leave if memory is short.
     pub(crate) fn admit(&self, address: Address, slot: Slot) {
         self.resize(&slot.state, slot.state.bytes.get(), 0);
         self.ring.borrow_mut().push_back(address.clone());
         self.slots.borrow_mut().insert(address, slot);
         self.shared.metrics.activations(1);
-        let budget = self.shared.settings.activation_bytes / usize::from(self.shared.backend.partitions());
+        let budget = self.shared.settings.activation_bytes / self.shared.open().max(1);
         if self.activation_bytes.get() > budget {
             self.passivate(|room| room.activation_bytes.get() > budget);
         }
@@ -219,17 +229,36 @@ impl Room {
         }
     }
 
-    /// An activation is gone by its own decision (its partition was lost).
+    /// Whether nothing new may begin here.
     pub(crate) fn stopping(&self) -> bool {
-        self.stopping.get() || self.shared.draining() || self.shared.faults.crashed()
+        self.tenure.over() || self.shared.draining() || self.shared.faults.crashed()
     }
 
     /// Nothing new begins here any more.
     pub(crate) fn stop(&self) {
-        self.stopping.set(true);
+        self.tenure.end();
         self.quiet.notify_one();
         self.signals.arrived.notify_one();
         self.signals.deferred.notify_one();
+    }
+
+    /// The store said that another owner has taken over: stop, and let the node know.
+    pub(crate) fn lose(&self) {
+        self.tenure.lose();
+        self.stop();
+        self.shared.look();
+    }
+
+    /// Leaves nothing behind: activations leave, and whoever waits for a commit is refused.
+    pub(crate) fn vacate(&self) {
+        self.committer.close();
+        self.ring.borrow_mut().clear();
+        let slots = std::mem::take(&mut *self.slots.borrow_mut());
+        for slot in slots.into_values() {
+            slot.to.do_send(Signal::Leave);
+            self.resize(&slot.state, 0, slot.state.bytes.get());
+            self.shared.metrics.activations(-1);
+        }
     }
 
     /// An activation has begun to work; it says so again when it has ended.
@@ -267,6 +296,11 @@ impl Room {
 
     /// Ends a message that no actor can handle, in the dead letters (G12).
     pub(crate) async fn bury(&self, stored: &Stored, address: Address, failure: Failure) {
+        self.cancelling.settled(&[stored.position]).await;
+        if self.was_cancelled(stored.position) {
+            return self.let_go(stored.position, stored.size);
+        }
+        self.running.borrow_mut().insert(stored.position, stored.attempts);
         error!(position = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
         let mut failures = stored.failures.clone();
         failures.push(failure);
@@ -283,7 +317,8 @@ impl Room {
         if let Err(refused) = self.committer.commit(commit).await {
             error!(position = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
         }
+        self.running.borrow_mut().remove(&stored.position);
         self.let_go(stored.position, stored.size);
-        self.shared.waiting.changed(stored.position);
+        self.shared.ended(stored.position);
     }
 }

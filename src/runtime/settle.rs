@@ -136,7 +136,7 @@ impl<A: Actor> Core<A> {
                 return Concluded::Undone(sending.base.take());
             }
             Err(_) => {
-                self.room.stop();
+                self.room.lose();
                 return Concluded::Undone(None);
             }
         }
@@ -181,13 +181,14 @@ impl<A: Actor> Core<A> {
         let position = stored.position;
         self.forget_running(position);
         let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
+        let ended = matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_));
         match taken.fate {
             Fate::Ended { label, told } => {
                 shared.metrics.command(A::KIND, label, taken.seconds);
                 if let (Some(told), Some(reply)) = (told, reply)
                     && let Found::Here(view) = Found::of(shared.id(position), Lookup::Ended(*told), None)
                 {
-                    shared.waiting.reply(reply.token, view);
+                    shared.answer(reply, view);
                 }
             }
             Fate::Dead(failure) => {
@@ -196,7 +197,7 @@ impl<A: Actor> Core<A> {
                     let mut view = View::new(shared.id(position), State::DeadLettered);
                     view.attempts = stored.attempts;
                     view.error = Some(failure);
-                    shared.waiting.reply(reply.token, view);
+                    shared.answer(reply, view);
                 }
             }
             Fate::Deferred => shared.metrics.command(A::KIND, "retried", taken.seconds),
@@ -204,6 +205,10 @@ impl<A: Actor> Core<A> {
         }
         self.room.let_go(position, stored.size);
         self.finished(1);
-        shared.waiting.changed(position);
+        if ended {
+            shared.ended(position);
+        } else {
+            shared.changed(position);
+        }
     }
 }

@@ -4,13 +4,21 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use super::{deliver::Waiting, faults::Faults, kind::Kind, settings::Settings};
-use crate::{backend::Backend, clock::Clock, envelope::Position, metrics::Metrics, request::RequestId};
+use super::{
+    deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others, settings::Settings, view::View,
+};
+use crate::{
+    backend::Backend,
+    clock::Clock,
+    envelope::{Position, ReplyTo},
+    metrics::Metrics,
+    request::RequestId,
+};
 
 /// A node's shared parts.
 pub(crate) struct Shared {
@@ -20,12 +28,20 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
+    /// The other nodes, where there can be any.
+    pub(crate) others: Option<Others>,
     pub(crate) faults: Faults,
     pub(crate) draining: AtomicBool,
     /// Held while a message runs that may have taken the process down before: one at a time, so
     /// that the guilty one is known (G6).
     pub(crate) alone: tokio::sync::Mutex<()>,
     pub(crate) seed: u64,
+    /// When this node was started, in milliseconds since the Unix epoch.
+    pub(crate) since: i64,
+    /// The URL of its gateway.
+    pub(crate) listen: OnceLock<String>,
+    /// How many partitions are open here.
+    open: AtomicUsize,
     secret: [u8; 32],
     tokens: AtomicU64,
 }
@@ -41,6 +57,10 @@ impl Shared {
     ) -> Self {
         Self {
             secret: backend.secret(),
+            others: backend.lease_time().map(|_| Others::default()),
+            since: clock.now(),
+            listen: OnceLock::new(),
+            open: AtomicUsize::new(0),
             backend,
             clock,
             metrics: Metrics::default(),
@@ -51,8 +71,64 @@ impl Shared {
             draining: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
             seed,
-            tokens: AtomicU64::new(1),
+            // Envelopes outlive the process that waits for them: a token must mean nothing to the next
+            // one. Below 2^53 it survives every JSON parser.
+            tokens: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
         }
+    }
+
+    /// Lets everybody who follows a message look again, on whichever node.
+    pub(crate) fn changed(&self, position: Position) {
+        for node in self.waiting.changed(position) {
+            self.write(node, &Letter::Changed { position });
+        }
+    }
+
+    /// Like [`Shared::changed`], for the last time.
+    pub(crate) fn ended(&self, position: Position) {
+        self.changed(position);
+        self.waiting.ended(position);
+    }
+
+    /// Whether somebody may wait for this reply, here or on another node.
+    pub(crate) fn awaits(&self, reply: ReplyTo) -> bool {
+        self.waiting.expects(reply.token) || self.is_elsewhere(reply.node)
+    }
+
+    /// Answers whoever waits, on whichever node.
+    pub(crate) fn answer(&self, reply: ReplyTo, view: View) {
+        if self.waiting.expects(reply.token) {
+            self.waiting.reply(reply.token, view);
+        } else if self.is_elsewhere(reply.node) {
+            self.write(reply.node, &Letter::Reply { token: reply.token, view });
+        }
+    }
+
+    fn is_elsewhere(&self, node: u64) -> bool {
+        self.others.is_some() && node != 0 && node != self.backend.me()
+    }
+
+    /// Posts a letter, where there is anybody to post to.
+    pub(crate) fn write(&self, node: u64, letter: &Letter) {
+        if let Some(others) = &self.others {
+            others.write(node, letter);
+        }
+    }
+
+    /// Something changed that the node may have to act on.
+    pub(crate) fn look(&self) {
+        if let Some(others) = &self.others {
+            others.look.notify_one();
+        }
+    }
+
+    /// How many partitions are open here.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_open(&self, open: usize) {
+        self.open.store(open, Ordering::Relaxed);
     }
 
     pub(crate) fn id(&self, position: Position) -> RequestId {

@@ -96,9 +96,7 @@ pub(crate) async fn watch(arbiters: Arc<Arbiters>) {
                 position = blamed.map(|position| position.to_string()),
                 "a thread is blocked, its partitions move to a new one"
             );
-            if let Err(error) = arbiters.replace(thread, blamed).await {
-                error!(thread, %error, "the partitions could not be moved, trying again");
-            }
+            arbiters.replace(thread, blamed).await;
         }
     }
 }

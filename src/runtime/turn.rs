@@ -49,7 +49,7 @@ pub(super) struct Taken {
 }
 
 pub(super) enum Fate {
-    /// Ended; the view for whoever waits on this node.
+    /// Ended; what whoever waits is told, here or on another node.
     Ended {
         label: &'static str,
         told: Option<Box<Request>>,
@@ -94,6 +94,8 @@ impl<A: Actor> Core<A> {
     async fn careful(self: &Rc<Self>, memory: &mut Memory<A::State>, mut delivery: Delivery) -> bool {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;
+        // About to begin: it can be cancelled no more.
+        self.room.running.borrow_mut().insert(stored.position, stored.attempts);
         let crashes = stored.attempts.saturating_sub(stored.failures.len() as u32);
         let mut group = self.group();
         if crashes >= shared.settings.crash_limit {
@@ -106,13 +108,14 @@ impl<A: Actor> Core<A> {
         let (position, home) = (stored.position, stored.home);
         let attempts = loop {
             if self.room.stopping() {
+                self.forget_running(position);
                 self.put_back(vec![delivery]);
                 return false;
             }
             match shared.backend.begin(self.room.lease, vec![(position, home)]).await {
                 Ok(counts) => break counts.first().copied().unwrap_or(0),
                 Err(error) if error.is_terminal() => {
-                    self.room.stop();
+                    self.room.lose();
                     return false;
                 }
                 Err(error) => {
@@ -123,6 +126,7 @@ impl<A: Actor> Core<A> {
         };
         if attempts == 0 {
             // It was cancelled.
+            self.forget_running(position);
             self.room.let_go(position, delivery.stored.size);
             self.finished(1);
             return true;
@@ -148,12 +152,12 @@ impl<A: Actor> Core<A> {
             return true;
         };
         let now = shared.clock.now();
+        self.room.running.borrow_mut().insert(position, attempt);
         let before = match guarded(|| Ok(memory.state.clone())) {
             Ok(before) => before,
             Err(error) => return self.fail(memory, group, delivery, None, error, 0.0),
         };
-        self.room.running.borrow_mut().insert(position, attempt);
-        shared.waiting.changed(position);
+        shared.changed(position);
         self.slot.since.set(now);
         let begun = Instant::now();
         let about = About {
@@ -263,7 +267,7 @@ impl<A: Actor> Core<A> {
     }
 
     fn awaited(&self, envelope: &Envelope) -> bool {
-        envelope.reply.is_some_and(|reply| self.room.shared.waiting.expects(reply.token))
+        envelope.reply.is_some_and(|reply| self.room.shared.awaits(reply))
     }
 
     /// A handler failed: nothing of it remains but the record.

@@ -25,7 +25,7 @@
 //! ```
 
 mod random;
-mod recorder;
+pub(crate) mod recorder;
 mod stores;
 mod world;
 

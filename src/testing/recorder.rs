@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     address::Address,
@@ -24,7 +24,7 @@ use crate::{
 
 /// What happened, kept over restarts.
 #[derive(Default)]
-pub(super) struct History {
+pub(crate) struct History {
     inner: Mutex<Inner>,
 }
 
@@ -72,14 +72,45 @@ impl History {
     }
 }
 
+/// Who else is there.
+pub(crate) trait Company: Leases + Nodes {}
+
+impl<T: Leases + Nodes> Company for T {}
+
+/// Lets a test come between the wish to cancel and the verdict.
+#[derive(Default)]
+pub(crate) struct Hold {
+    /// The store has been asked.
+    pub(crate) asked: Notify,
+    /// The store is asked now: whether really, or answering `false` for it.
+    pub(crate) verdict: Mutex<Option<oneshot::Receiver<bool>>>,
+}
+
 /// The recording store of one life of the process.
-pub(super) struct Recorder {
-    pub(super) store: Arc<dyn Backend>,
-    pub(super) history: Arc<History>,
-    pub(super) plan: Arc<Plan>,
+pub(crate) struct Recorder {
+    pub(crate) store: Arc<dyn Backend>,
+    pub(crate) history: Arc<History>,
+    pub(crate) plan: Arc<Plan>,
+    /// The nodes that share the store; without, those that the store knows.
+    pub(crate) company: Option<Arc<dyn Company>>,
+    pub(crate) hold: Option<Arc<Hold>>,
 }
 
 impl Recorder {
+    fn leases(&self) -> &dyn Leases {
+        match &self.company {
+            Some(company) => &**company,
+            None => &*self.store,
+        }
+    }
+
+    fn nodes(&self) -> &dyn Nodes {
+        match &self.company {
+            Some(company) => &**company,
+            None => &*self.store,
+        }
+    }
+
     fn live<'a, T: Send + 'a>(&'a self, call: Fut<'a, T>) -> Fut<'a, T> {
         Box::pin(async move {
             if self.plan.crashed() {
@@ -149,7 +180,7 @@ impl Commits for Recorder {
         }
         // On its way to the disk, a commit happens whether or not the process lives to hear of it.
         let (store, history) = (self.store.clone(), self.history.clone());
-        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let open = self.plan.call();
         actix::spawn(async move {
             let _open = open;
@@ -184,7 +215,17 @@ impl Requests for Recorder {
     }
 
     fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
-        self.live(self.store.cancel(lease, position, now))
+        self.live(Box::pin(async move {
+            let hold = self.hold.as_ref();
+            let verdict = hold.and_then(|hold| hold.verdict.lock().unwrap_or_else(PoisonError::into_inner).take());
+            if let (Some(hold), Some(verdict)) = (hold, verdict) {
+                hold.asked.notify_one();
+                if !verdict.await.unwrap_or(true) {
+                    return Ok(false);
+                }
+            }
+            self.store.cancel(lease, position, now).await
+        }))
     }
 
     fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>> {
@@ -213,53 +254,53 @@ impl DeadLetters for Recorder {
 
 impl Leases for Recorder {
     fn acquire(&self, partition: u16) -> Fut<'_, Result<Acquired>> {
-        self.live(self.store.acquire(partition))
+        self.live(self.leases().acquire(partition))
     }
 
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
-        self.live(self.store.release(lease))
+        self.live(self.leases().release(lease))
     }
 
     fn owners(&self) -> Fut<'_, Result<Vec<Owner>>> {
-        self.live(self.store.owners())
+        self.live(self.leases().owners())
     }
 }
 
 impl Nodes for Recorder {
     fn me(&self) -> u64 {
-        self.store.me()
+        self.nodes().me()
     }
 
     fn lease_time(&self) -> Option<Duration> {
-        self.store.lease_time()
+        self.nodes().lease_time()
     }
 
     fn join(&self) -> Fut<'_, Result<()>> {
-        self.live(self.store.join())
+        self.live(self.nodes().join())
     }
 
     fn beat(&self) -> Fut<'_, Result<Vec<Member>>> {
-        self.live(self.store.beat())
+        self.live(self.nodes().beat())
     }
 
     fn give_up(&self, member: Member) -> Fut<'_, Result<bool>> {
-        self.live(self.store.give_up(member))
+        self.live(self.nodes().give_up(member))
     }
 
     fn leave(&self) -> Fut<'_, Result<()>> {
-        self.live(self.store.leave())
+        self.live(self.nodes().leave())
     }
 
     fn post(&self, node: u64, letter: Vec<u8>) -> Fut<'_, Result<bool>> {
-        self.live(self.store.post(node, letter))
+        self.live(self.nodes().post(node, letter))
     }
 
     fn letters(&self) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
-        self.store.letters()
+        self.nodes().letters()
     }
 
     fn announce(&self, listen: &str) -> Result<()> {
-        self.store.announce(listen)
+        self.nodes().announce(listen)
     }
 }
 
@@ -286,6 +327,6 @@ impl Books for Recorder {
 }
 
 /// So that a recorder can stand where a node expects its store.
-pub(super) fn backend(recorder: Recorder) -> Arc<dyn Backend> {
+pub(crate) fn backend(recorder: Recorder) -> Arc<dyn Backend> {
     Arc::new(recorder)
 }

@@ -142,7 +142,13 @@ impl World {
             self.plan.crash_at(point, 1);
         }
         self.plan.replay.store(self.replay, Ordering::Relaxed);
-        let recorder = Recorder { store: self.store(), history: self.history.clone(), plan: self.plan.clone() };
+        let recorder = Recorder {
+            store: self.store(),
+            history: self.history.clone(),
+            plan: self.plan.clone(),
+            company: None,
+            hold: None,
+        };
         let start = Start {
             backend: backend(recorder),
             features: (self.features)(),

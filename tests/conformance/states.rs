@@ -21,7 +21,7 @@ fn indexes() -> Vec<Index> {
 }
 
 async fn save(backend: &Arc<dyn Backend>, key: &str, row: Row<'_>, indexes: &[Index]) {
-    let lease = take(&backend, 0).await;
+    let lease = take(backend, 0).await;
     let doc = document::encode(&row, 10_000).unwrap();
     let fields = document::values(&doc, &declared_fields(indexes));
     let mut commit = Commit::of(Address::new("row", key).unwrap(), NOW);

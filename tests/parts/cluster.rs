@@ -1,6 +1,6 @@
 //! A Redis cluster: every slot has an owner, each owner keeps its data.
 
-use crate::support::servers::RedisCluster;
+use crate::support::servers::{RedisCluster, RedisSetup};
 
 #[test]
 fn a_cluster_serves_every_slot_and_survives_the_kill_of_a_node() {
@@ -24,4 +24,11 @@ fn a_cluster_serves_every_slot_and_survives_the_kill_of_a_node() {
     assert_eq!(cluster.node(owner).cli(&["get", "{0042}:mailbox"]), "kept");
     let url = cluster.url();
     assert_eq!(url.strip_prefix("redis-cluster://").unwrap().split(',').count(), 3, "{url}");
+}
+
+#[test]
+fn valkey_makes_a_cluster_too() {
+    let cluster = RedisCluster::of(&RedisSetup::valkey());
+    let owner = &cluster.nodes()[cluster.owner("key")];
+    assert_eq!(owner.cli(&["set", "key", "1"]), "OK");
 }

@@ -1,12 +1,15 @@
 //! The operator's side: who is let in, dead letters, the ledger, sending by hand.
 
-use actix_web::{http::header, test::TestRequest};
+use actix_web::{
+    http::{Method, header},
+    test::TestRequest,
+};
 use serde_json::{Value, json};
 
 use super::{FLAKY, app, assert_described, call, json_post, node_of, on, problem, value};
 use crate::{
     backend::embedded::{Embedded, Options},
-    gateway::schemas::{AuditView, DeadLetterPage, LedgerView},
+    gateway::schemas::{AuditView, DeadLetterPage, LedgerView, NodeView, NodesView, PartitionView, PartitionsView},
 };
 
 fn here(request: TestRequest) -> TestRequest {
@@ -35,12 +38,54 @@ async fn an_operation_on_many_says_which() {
     let app = app(|_| {}).await;
     let redrive =
         |body: &str| json_post("/admin/dead-letters/redrive", body).insert_header((header::HOST, "localhost"));
-    for unclear in ["{}", r#"{"all":true,"kind":"order"}"#, r#"{"ids":[],"all":true}"#] {
+    for unclear in [
+        "{}",
+        r#"{"all":true,"kind":"order"}"#,
+        r#"{"ids":[],"all":true}"#,
+        r#"{"ids":null,"all":true}"#,
+        r#"{"ids":null}"#,
+        r#"{"kind":null,"key":"7"}"#,
+    ] {
         assert_eq!(problem(&app, redrive(unclear)).await.0, 422, "{unclear}");
     }
     for clear in [r#"{"all":true}"#, r#"{"kind":"order","key":"7"}"#, r#"{"ids":["x"]}"#] {
         assert_eq!(call(&app, redrive(clear)).await.2, br#"{"count":0,"more":false}"#, "{clear}");
     }
+}
+
+#[actix_web::test]
+async fn an_operation_on_many_is_no_dead_letter() {
+    let app = app(|_| {}).await;
+    for verb in ["redrive", "discard"] {
+        for method in [Method::GET, Method::HEAD, Method::DELETE, Method::PUT] {
+            let asked = TestRequest::default().method(method.clone()).uri(&format!("/admin/dead-letters/{verb}"));
+            let (status, headers, _) = call(&app, here(asked)).await;
+            assert_eq!(status, 405, "{method} {verb}");
+            assert_eq!(headers.get(header::ALLOW).unwrap(), "POST", "{method} {verb}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn who_runs_what_is_told() {
+    let node = node_of(Embedded::in_memory(Options { partitions: 3, ..Options::default() }).unwrap()).await;
+    node.announce("http://127.0.0.1:8080").unwrap();
+    let app = on(node, |_| {}).await;
+    let sent = json_post("/counters/a", r#"{"by":1}"#).insert_header(("prefer", "wait=5"));
+    assert_eq!(call(&app, sent).await.0, 200);
+    let nodes = value(&call(&app, here(TestRequest::get().uri("/admin/nodes"))).await.2);
+    assert_described::<NodesView>(&nodes);
+    let only = &nodes["items"][0];
+    assert_described::<NodeView>(only);
+    assert_eq!((&only["id"], &only["me"], &only["partitions"]), (&json!(1), &json!(true), &json!([0, 1, 2])));
+    assert_eq!((&only["listen"], &only["pid"]), (&json!("http://127.0.0.1:8080"), &json!(std::process::id())));
+    let partitions = value(&call(&app, here(TestRequest::get().uri("/admin/partitions"))).await.2);
+    assert_described::<PartitionsView>(&partitions);
+    let items = partitions["items"].as_array().unwrap();
+    items.iter().for_each(assert_described::<PartitionView>);
+    let sum = |name: &str| items.iter().map(|item| item[name].as_i64().unwrap()).sum::<i64>();
+    assert_eq!((items.len(), sum("node"), sum("epoch")), (3, 3, 3));
+    assert_eq!((sum("accepted"), sum("completed"), sum("in_flight")), (1, 1, 0));
 }
 
 #[actix_web::test]

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// The program of this name. `make setup` decides which one that is.
+/// The program of this name. `make setup` decides which one that is. `GREENROOM_TEST_PARTS` names
+/// the directory of another clone, for one that has none.
 pub fn program(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts/bin").join(name);
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts/bin");
+    let path = std::env::var_os("GREENROOM_TEST_PARTS").map_or_else(own, PathBuf::from).join(name);
     assert!(path.is_file(), "there is no {}: run `make setup`", path.display());
     path
 }

@@ -1,0 +1,413 @@
+//! What the engine costs on Redis and MongoDB, against the raw cycles through the same client
+//! libraries, in one run. `cargo bench --bench cluster [-- NAME]`; starts a Redis of its own, and takes
+//! MongoDB from `GREENROOM_TEST_MONGO` (`tests/servers start && . .parts/run/env`).
+
+use std::{
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fred::prelude::*;
+use greenroom::{
+    Actor, Address, Context, Feature,
+    backend::{
+        Append, Backend,
+        cluster::{Accept, Cluster, Options},
+    },
+    clock::Clock,
+    envelope::Envelope,
+    runtime::{
+        node::{Node, Start},
+        settings::Settings,
+    },
+};
+use mongodb::bson::{RawArrayBuf, rawdoc};
+use serde::{Deserialize, Serialize};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const PARTITIONS: u16 = 16;
+
+/// A command of about 200 bytes with its envelope.
+#[derive(Serialize, Deserialize)]
+struct Add {
+    amount: u64,
+    note: String,
+}
+
+/// About 300 bytes of state.
+#[derive(Default, Clone, Serialize, Deserialize)]
+struct Account {
+    total: u64,
+    note: String,
+}
+
+struct Stateful;
+
+impl Actor for Stateful {
+    const KIND: &'static str = "account";
+    type State = Account;
+    type Command = Add;
+    type Reply = u64;
+
+    async fn handle(&self, account: &mut Account, add: Add, _: &Context<Self>) -> greenroom::Result<u64> {
+        account.total += add.amount;
+        if account.note.is_empty() {
+            account.note = "y".repeat(250);
+        }
+        Ok(account.total)
+    }
+}
+
+struct Stateless;
+
+impl Actor for Stateless {
+    const KIND: &'static str = "job";
+    type State = ();
+    type Command = Add;
+    type Reply = u64;
+
+    async fn handle(&self, _: &mut (), add: Add, _: &Context<Self>) -> greenroom::Result<u64> {
+        Ok(add.amount)
+    }
+}
+
+/// Notes how long each command was on its way, in microseconds.
+struct Stopwatch {
+    born: Instant,
+    waits: Arc<std::sync::Mutex<Vec<u64>>>,
+}
+
+impl Actor for Stopwatch {
+    const KIND: &'static str = "stopwatch";
+    type State = ();
+    type Command = u64;
+    type Reply = ();
+
+    async fn handle(&self, _: &mut (), sent: u64, _: &Context<Self>) -> greenroom::Result<()> {
+        let wait = (self.born.elapsed().as_micros() as u64).saturating_sub(sent);
+        self.waits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(wait);
+        Ok(())
+    }
+}
+
+/// A Redis of our own, killed when dropped.
+struct Redis {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start(fsync: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let ours = std::path::Path::new(".parts/bin/redis-server");
+        let program = if ours.exists() { ours.canonicalize().unwrap() } else { "redis-server".into() };
+        let child = Command::new(program)
+            .current_dir(dir.path())
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", fsync])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::yield_now();
+        }
+        Self { child, port, _dir: dir }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    async fn client(&self) -> Client {
+        let client = Builder::from_config(Config::from_url(&self.url()).unwrap()).build().unwrap();
+        client.init().await.unwrap();
+        client
+    }
+
+    /// Processor time it has used, in seconds.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It is ours, and on its way out.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn envelope(kind: &str, key: u64, request: bool) -> Append {
+    let envelope = Envelope {
+        to: Address::new(kind, &key.to_string()).unwrap(),
+        command: serde_json::value::to_raw_value(&Add { amount: 1, note: "x".repeat(100) }).unwrap(),
+        accepted: Clock::System.now(),
+        request,
+        trace: None,
+        reply: None,
+        cause: None,
+    };
+    Append { envelope, due: None, idempotency: None }
+}
+
+const RAW: &str = r"#!lua name=raw
+redis.register_function('raw_append', function(keys, args)
+  local last = tonumber(redis.call('HGET', keys[2], 'p') or '0')
+  if tonumber(args[1]) <= last then return 0 end
+  for i = 2, #args do redis.call('XADD', keys[1], '*', 'm', args[i]) end
+  redis.call('HSET', keys[2], 'p', args[1])
+  return #args - 1
+end)";
+
+/// The raw cycle: a function that appends 100 messages and checks a sequence, reading from an offset,
+/// trimming what was read. One producer and one consumer for each of 16 streams.
+async fn raw_cycle(redis: &Redis, messages: u64) -> f64 {
+    let (writer, reader) = (redis.client().await, redis.client().await);
+    let _: Value = writer.function_load(true, RAW).await.unwrap();
+    let bytes = serde_json::to_vec(&envelope("job", 1, false).envelope).unwrap();
+    let each = messages / u64::from(PARTITIONS) / 100;
+    let begun = Instant::now();
+    let tasks = (0..PARTITIONS).flat_map(|p| {
+        let (writer, reader, bytes) = (writer.clone(), reader.clone(), bytes.clone());
+        let stream = format!("raw:{{{p}}}:s");
+        let produce = tokio::spawn({
+            let stream = stream.clone();
+            async move {
+                for n in 1..=each {
+                    let mut args = vec![Value::from(n.to_string())];
+                    args.extend((0..100).map(|_| Value::Bytes(bytes.clone().into())));
+                    let keys = vec![stream.clone(), format!("raw:{{{p}}}:q")];
+                    let _: Value = writer.fcall("raw_append", keys, args).await.unwrap();
+                }
+            }
+        });
+        let consume = tokio::spawn(async move {
+            let (mut seen, mut last) = (0, "0".to_owned());
+            while seen < each * 100 {
+                let found: Value = reader.xrange(&stream, format!("({last}"), "+", Some(256)).await.unwrap();
+                let Value::Array(found) = found else { panic!("{found:?}") };
+                let Some(Value::Array(entry)) = found.last() else { continue };
+                last = entry[0].as_string().unwrap();
+                seen += found.len() as u64;
+                let keep =
+                    last.split_once('-').map(|(ms, n)| format!("{ms}-{}", n.parse::<u64>().unwrap() + 1)).unwrap();
+                let _: Value = reader.xtrim(&stream, ("MINID", "=", keep)).await.unwrap();
+            }
+        });
+        [produce, consume]
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    messages as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Raw group updates of documents like those of the stateful actor: 500 a command, two at once.
+async fn raw_updates(updates: u64, keys: u64) -> f64 {
+    let client = mongodb::Client::with_uri_str(&mongo()).await.unwrap();
+    let db = client.database(&name("raw"));
+    let begun = Instant::now();
+    let tasks = (0..2u64).map(|half| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let (mut revs, mut done) = (vec![0i64; keys as usize], 0);
+            while done < updates / 2 {
+                let mut batch = RawArrayBuf::new();
+                for n in 0..500 {
+                    let key = (half * keys / 2 + (done + n) % (keys / 2)) as usize;
+                    let rev = revs[key];
+                    revs[key] += 1;
+                    batch.push(rawdoc! {
+                        "q": { "_id": key.to_string(), "rev": rev },
+                        "u": { "_id": key.to_string(), "rev": rev + 1, "state": { "total": rev, "note": "y".repeat(250) } },
+                        "upsert": true,
+                    });
+                }
+                let command = rawdoc! { "update": "account", "updates": batch, "ordered": false, "writeConcern": { "w": "majority", "j": true } };
+                let answer = db.run_raw_command(command).await.unwrap();
+                assert!(answer.get_array("writeErrors").is_err(), "{answer:?}");
+                done += 500;
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let rate = updates as f64 / begun.elapsed().as_secs_f64();
+    db.drop().await.unwrap();
+    rate
+}
+
+fn mongo() -> String {
+    std::env::var("GREENROOM_TEST_MONGO").expect("GREENROOM_TEST_MONGO: tests/servers start && . .parts/run/env")
+}
+
+fn name(what: &str) -> String {
+    format!("bench-{what}-{}", std::process::id())
+}
+
+fn options(redis: &Redis, accept: Accept, what: &str) -> Options {
+    Options {
+        redis: redis.url(),
+        mongo: mongo(),
+        database: name(what),
+        prefix: name(what),
+        partitions: PARTITIONS,
+        mailbox_bytes: 4 << 30,
+        accept,
+        lease: Duration::from_secs(3),
+    }
+}
+
+async fn start(redis: &Redis, accept: Accept, what: &str, features: Vec<Feature>) -> (Arc<dyn Backend>, Node) {
+    let backend: Arc<dyn Backend> = Arc::new(Cluster::open(options(redis, accept, what)).unwrap());
+    let start = Start { backend: backend.clone(), features, settings: Settings::default(), clock: Clock::System };
+    (backend, Node::start(start).await.unwrap())
+}
+
+async fn append(store: &Arc<dyn Backend>, kind: &str, messages: u64, keys: u64, request: bool) {
+    let mut sent = 0;
+    let mut waiting = std::collections::VecDeque::new();
+    while sent < messages {
+        let batch = (sent..(sent + 100).min(messages)).map(|n| envelope(kind, n % keys, request)).collect();
+        waiting.push_back(store.append(batch));
+        sent += 100;
+        if waiting.len() >= 16
+            && let Some(oldest) = waiting.pop_front()
+        {
+            for appended in oldest.await {
+                appended.unwrap();
+            }
+        }
+    }
+    for rest in waiting {
+        rest.await;
+    }
+}
+
+async fn drained(store: &Arc<dyn Backend>) {
+    loop {
+        let open: i64 = store.ledgers().await.unwrap().iter().map(|ledger| ledger.in_flight()).sum();
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+struct Rate {
+    rate: f64,
+    redis: f64,
+}
+
+/// Appends and processes at once: messages a second, and Redis's processor time for each, in µs.
+async fn through(redis: &Redis, accept: Accept, kind: &str, messages: u64, keys: u64, request: bool) -> Rate {
+    let features = vec![Feature::new(Stateful).actor(Stateless)];
+    let (store, node) = start(redis, accept, &format!("{kind}{keys}{request}"), features).await;
+    append(&store, kind, 2_000, keys, request).await;
+    drained(&store).await;
+    let (begun, cpu) = (Instant::now(), redis.cpu());
+    append(&store, kind, messages, keys, request).await;
+    drained(&store).await;
+    let rate = messages as f64 / begun.elapsed().as_secs_f64();
+    let redis = (redis.cpu() - cpu) / messages as f64 * 1e6;
+    node.drain(Duration::from_secs(5)).await;
+    Rate { rate, redis }
+}
+
+/// Enqueue → handler at 500 a second.
+async fn latency(redis: &Redis, accept: Accept) {
+    let waits = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let born = Instant::now();
+    let features = vec![Feature::new(Stopwatch { born, waits: waits.clone() })];
+    let (store, node) = start(redis, accept, "latency", features).await;
+    let mut tick = tokio::time::interval(Duration::from_millis(2));
+    for n in 0..4_000 {
+        tick.tick().await;
+        let (node, at) = (node.clone(), Stopwatch::at((n % 100).to_string()));
+        actix::spawn(async move { node.tell(at, born.elapsed().as_micros() as u64).await.map(drop) });
+    }
+    drained(&store).await;
+    let mut waits = std::mem::take(&mut *waits.lock().unwrap()).split_off(1_000);
+    waits.sort_unstable();
+    let at = |part: f64| waits[(waits.len() as f64 * part) as usize];
+    println!("latency at 500/s, {accept:?}: enqueue → handler p50 {} µs, p99 {} µs", at(0.5), at(0.99));
+    node.drain(Duration::from_secs(5)).await;
+}
+
+/// What a node costs that has nothing to do.
+async fn idle() {
+    let redis = Redis::start("everysec");
+    let options = Options { partitions: 256, ..options(&redis, Accept::Memory, "idle") };
+    let backend: Arc<dyn Backend> = Arc::new(Cluster::open(options).unwrap());
+    let features = vec![Feature::new(Stateless)];
+    let start = Start { backend, features, settings: Settings::default(), clock: Clock::System };
+    let node = Node::start(start).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let client = redis.client().await;
+    let commands = async || -> f64 {
+        let info: String = client.info(Some(fred::types::InfoKind::Stats)).await.unwrap();
+        info.lines().find_map(|l| l.strip_prefix("total_commands_processed:")).unwrap().trim().parse().unwrap()
+    };
+    let own = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<f64> = stat.rsplit(") ").next().unwrap().split(' ').filter_map(|f| f.parse().ok()).collect();
+        (fields[10] + fields[11]) / 100.0
+    };
+    let (before, cpu, redis_cpu) = (commands().await, own(), redis.cpu());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    println!(
+        "idle node with 256 partitions: {:.0} Redis commands/s, {:.2} % of a core here, {:.2} % in Redis",
+        (commands().await - before) / 20.0,
+        (own() - cpu) / 20.0 * 100.0,
+        (redis.cpu() - redis_cpu) / 20.0 * 100.0
+    );
+    node.drain(Duration::from_secs(5)).await;
+}
+
+fn wanted(name: &str) -> bool {
+    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str()))
+}
+
+fn main() {
+    actix::System::new().block_on(async {
+        for (fsync, accept) in [("everysec", Accept::Memory), ("always", Accept::Fsync)] {
+            for round in 1..=3 {
+                let redis = Redis::start(fsync);
+                if wanted("stateless") {
+                    let raw = raw_cycle(&redis, 320_000).await;
+                    let told = through(&redis, accept, "job", 200_000, 1_000, false).await;
+                    let kept = through(&redis, accept, "job", 100_000, 1_000, true).await;
+                    println!(
+                        "stateless {round}, {fsync}: raw {raw:.0}/s; ours {:.0}/s ({:.0} %), Redis {:.1} µs a message; with results kept {:.0}/s ({:.0} %), Redis {:.1} µs",
+                        told.rate, 100.0 * told.rate / raw, told.redis, kept.rate, 100.0 * kept.rate / raw, kept.redis
+                    );
+                }
+                if wanted("stateful") {
+                    let raw = raw_updates(60_000, 1_000).await;
+                    let many = through(&redis, accept, "account", 60_000, 1_000, true).await;
+                    let hot = through(&redis, accept, "account", 20_000, 1, true).await;
+                    println!(
+                        "stateful {round}, {fsync}: raw MongoDB groups {raw:.0}/s; ours {:.0}/s ({:.0} %), Redis {:.1} µs a message; one hot key {:.0}/s",
+                        many.rate, 100.0 * many.rate / raw, many.redis, hot.rate
+                    );
+                }
+                if wanted("latency") {
+                    latency(&redis, accept).await;
+                }
+            }
+        }
+        if wanted("idle") {
+            idle().await;
+        }
+    });
+}

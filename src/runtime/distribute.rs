@@ -1,0 +1,168 @@
+//! From messages that were read to the activations that handle them: who each is for, whether its
+//! attempt must be counted first, and bringing actors into memory.
+//!
+//! Invariant: one batch is handed out at a time, so the messages of a key arrive in their order.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    time::Duration,
+};
+
+use tracing::warn;
+
+use super::{
+    faults::Point,
+    room::{Delivery, Room, Signal},
+};
+use crate::{
+    address::Address,
+    backend::{Home, Stored},
+    envelope::Position,
+    error::{Error, Failure, Result},
+};
+
+/// Messages for an actor that is not in memory.
+pub(crate) struct Arrivals {
+    pub(crate) address: Address,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// Hands messages to their activations, in order.
+pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Stored>, suspicious: bool) {
+    let _one = room.distributing.lock().await;
+    let counted = loop {
+        if room.stopping() {
+            return;
+        }
+        match count(room, &mut batch, suspicious).await {
+            Ok(counted) => break counted,
+            Err(error) if error.is_terminal() => {
+                warn!(partition = room.lease.partition, %error, "attempts could not be counted");
+                return room.lose();
+            }
+            Err(error) => {
+                warn!(partition = room.lease.partition, %error, "attempts could not be counted, trying again");
+                room.shared.clock.sleep(Duration::from_millis(200)).await;
+            }
+        }
+    };
+    let (mut absent, mut index) = (Vec::<Arrivals>::new(), HashMap::new());
+    for stored in batch {
+        room.hold(&stored);
+        let Some(address) = address(room, &stored).await else { continue };
+        let delivery = Delivery {
+            counted: counted.contains(&stored.position),
+            suspect: suspicious && room.suspect(&stored),
+            stored,
+        };
+        if let Some(slot) = room.slots.borrow().get(&address) {
+            slot.send(Signal::Deliver(Box::new(delivery)));
+            continue;
+        }
+        let at = *index.entry(address.clone()).or_insert_with(|| {
+            absent.push(Arrivals { address, deliveries: Vec::new() });
+            absent.len() - 1
+        });
+        absent[at].deliveries.push(delivery);
+    }
+    activate(room, absent).await;
+}
+
+/// Who a message is for; one that no actor can handle is buried (G12).
+pub(crate) async fn address(room: &Room, stored: &Stored) -> Option<Address> {
+    match &stored.envelope {
+        Ok(envelope) if room.shared.kinds.contains_key(envelope.to.kind()) => Some(envelope.to.clone()),
+        Ok(envelope) => {
+            let message = format!("no feature of this build has the kind {:?}", envelope.to.kind());
+            room.bury(stored, envelope.to.clone(), failure(room, "unknown_kind", message)).await;
+            None
+        }
+        Err(undecodable) => {
+            // A name that is always valid.
+            let address = Address::new("unreadable", "message").ok()?;
+            room.bury(stored, address, failure(room, "undecodable", undecodable.reason.clone())).await;
+            None
+        }
+    }
+}
+
+/// Counts the first attempt of messages that may have been running when the last owner died, all
+/// at once, and says which. Those that were counted before are counted one by one, each before it
+/// runs.
+async fn count(room: &Rc<Room>, batch: &mut [Stored], suspicious: bool) -> Result<HashSet<Position>> {
+    let suspect = |stored: &Stored| suspicious && stored.attempts == 0 && room.suspect(stored);
+    let suspects: Vec<(Position, Home)> =
+        batch.iter().filter(|stored| suspect(stored)).map(|stored| (stored.position, stored.home)).collect();
+    if suspects.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // As good as begun: neither is one counted that is being cancelled, nor cancelled while counted.
+    let positions: Vec<Position> = suspects.iter().map(|(position, _)| *position).collect();
+    room.cancelling.settled(&positions).await;
+    room.running.borrow_mut().extend(positions.iter().map(|position| (*position, 0)));
+    let counts = room.shared.backend.begin(room.lease, suspects.clone()).await;
+    for position in &positions {
+        room.running.borrow_mut().remove(position);
+    }
+    let counts = counts?;
+    let counts: HashMap<Position, u32> = positions.into_iter().zip(counts).collect();
+    for stored in batch.iter_mut() {
+        if let Some(attempts) = counts.get(&stored.position) {
+            stored.attempts = *attempts;
+        }
+    }
+    room.shared.faults.at(Point::Counted).await;
+    Ok(counts.into_keys().collect())
+}
+
+pub(crate) fn failure(room: &Room, code: &'static str, message: String) -> Failure {
+    Error::terminal(message).code(code).failure(0, room.shared.clock.now())
+}
+
+/// Loads actors, brings them into memory and hands them their messages.
+pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
+    if absent.is_empty() {
+        return;
+    }
+    let addresses: Vec<Address> = absent.iter().map(|arrivals| arrivals.address.clone()).collect();
+    let loaded = loop {
+        if room.stopping() {
+            return;
+        }
+        match room.shared.backend.open(room.lease, addresses.clone()).await {
+            Ok(loaded) => break loaded,
+            Err(error) if error.is_terminal() => {
+                warn!(partition = room.lease.partition, %error, "states could not be loaded");
+                return room.lose();
+            }
+            Err(error) => {
+                warn!(%error, "states could not be loaded, trying again");
+                room.shared.clock.sleep(Duration::from_millis(200)).await;
+            }
+        }
+    };
+    room.shared.faults.at(Point::Activated).await;
+    for (arrivals, loaded) in absent.into_iter().zip(loaded) {
+        let Some(kind) = room.shared.kinds.get(arrivals.address.kind()) else { continue };
+        let parked = loaded.parked;
+        match kind.activate(room, arrivals.address.clone(), loaded) {
+            Ok(slot) => {
+                if arrivals.deliveries.is_empty() && parked {
+                    slot.send(Signal::Wake);
+                }
+                for delivery in arrivals.deliveries {
+                    slot.send(Signal::Deliver(Box::new(delivery)));
+                }
+                // Only now: what is admitted with nothing to do may have to leave at once.
+                room.admit(arrivals.address, slot);
+            }
+            Err(error) => {
+                for delivery in arrivals.deliveries {
+                    let failure = error.failure(delivery.stored.attempts, room.shared.clock.now());
+                    room.bury(&delivery.stored, arrivals.address.clone(), failure).await;
+                }
+            }
+        }
+    }
+}

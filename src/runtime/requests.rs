@@ -1,0 +1,90 @@
+//! What became of a request: looking, waiting, following and cancelling, wherever its partition is open.
+//!
+//! Invariant: what another node does not say, or says too late, is looked for in the store or left
+//! open, never guessed.
+
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    node::Node,
+    view::{Found, View},
+};
+use crate::{backend::Lookup, error::Result, request::RequestId};
+
+/// How long a result from another node is waited for before it is looked for.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What became of a wish to cancel.
+#[derive(Clone, Debug)]
+pub enum Cancel {
+    /// It is cancelled.
+    Cancelled,
+    /// It is not, because of how it stands.
+    Refused(Found),
+}
+
+impl Node {
+    /// How a request stands.
+    pub async fn request(&self, id: RequestId) -> Result<Found> {
+        let Some(position) = self.shared.position(id) else { return Ok(Found::Unknown) };
+        let lookup = self.shared.backend.lookup(position).await?;
+        let running = match lookup {
+            Lookup::Waiting(_) => match &self.post {
+                Some(post) if !self.arbiters.has(position) => post.running(position).await,
+                _ => self.arbiters.running(position).await,
+            },
+            _ => None,
+        };
+        Ok(Found::of(id, lookup, running))
+    }
+
+    /// Changes whenever the request may stand differently; look again with [`Node::request`].
+    /// Subscribe first, then look. `None` when the id is none of this store's.
+    pub fn watch(&self, id: RequestId) -> Option<watch::Receiver<u64>> {
+        let position = self.shared.position(id)?;
+        let changes = self.shared.waiting.watch(position);
+        if let Some(post) = &self.post {
+            post.follow(position);
+        }
+        Some(changes)
+    }
+
+    /// Cancels a request of which no attempt has begun. Retryable error when it cannot be said now
+    /// whether it is.
+    pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
+        let Some(position) = self.shared.position(id) else { return Ok(Cancel::Refused(Found::Unknown)) };
+        let cancelled = match &self.post {
+            Some(post) if !self.arbiters.has(position) => {
+                // What has ended needs no owner to say so.
+                let waits = matches!(self.shared.backend.lookup(position).await?, Lookup::Waiting(_));
+                waits && post.cancel(position).await?
+            }
+            _ => self.arbiters.cancel(position).await?,
+        };
+        if cancelled {
+            self.shared.changed(position);
+            return Ok(Cancel::Cancelled);
+        }
+        Ok(Cancel::Refused(self.request(id).await?))
+    }
+
+    /// How a request ended that is waited for. What another node tells may be lost on its way, so it is
+    /// looked for too.
+    pub(super) async fn ended(&self, request: RequestId, mut told: oneshot::Receiver<View>) -> Result<View> {
+        if self.is_alone() {
+            return Ok(told.await?);
+        }
+        loop {
+            if let Ok(view) = tokio::time::timeout(LOOK, &mut told).await {
+                return Ok(view?);
+            }
+            if let Found::Here(view) = self.request(request).await?
+                && view.status.ended()
+            {
+                return Ok(view);
+            }
+        }
+    }
+}

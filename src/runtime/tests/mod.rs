@@ -1,0 +1,69 @@
+//! Nodes against each other, in one process: a store in memory, shared by as many nodes as a test
+//! wants, each with its own idea of who is there.
+
+mod cancelling;
+mod sharing;
+mod town;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+
+use crate::prelude::*;
+
+/// Adds, after passing a gate that some tests keep shut.
+#[derive(Clone)]
+struct Counter {
+    gate: Arc<Semaphore>,
+    /// What was begun, in order.
+    begun: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Counter {
+    fn open() -> Self {
+        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), begun: Arc::default() }
+    }
+
+    fn shut() -> Self {
+        Self { gate: Arc::new(Semaphore::new(0)), ..Self::open() }
+    }
+
+    fn let_through(&self, commands: usize) {
+        self.gate.add_permits(commands);
+    }
+
+    fn begun(&self) -> Vec<u64> {
+        self.begun.lock().unwrap().clone()
+    }
+}
+
+impl Actor for Counter {
+    const KIND: &'static str = "counter";
+    type State = u64;
+    type Command = u64;
+    type Reply = u64;
+
+    async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
+        self.begun.lock().unwrap().push(add);
+        self.gate.acquire().await?.forget();
+        *total += add;
+        Ok(*total)
+    }
+}
+
+/// Runs a test in a system of its own.
+fn play<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    actix::System::new().block_on(async { test().await });
+}
+
+/// Lets others work until something is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
+        tokio::task::yield_now().await;
+    }
+}

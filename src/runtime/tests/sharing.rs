@@ -1,0 +1,243 @@
+//! Several nodes on one store: joining, dying, leaving, being mistaken for dead, and answering for
+//! each other.
+
+use super::{town::Town, *};
+use crate::{
+    backend::Leases,
+    runtime::{
+        node::{Accept, Cancel},
+        view::{Found, State, View},
+    },
+};
+
+const LEASE: Duration = Duration::from_millis(600);
+/// So long that nothing in a test happens because it is over.
+const LONG: Duration = Duration::from_secs(60);
+const PARTITIONS: u16 = 16;
+const KEYS: u64 = 40;
+
+/// Adds 1 to every key through each node in turn.
+async fn ask_all(nodes: &[&Node], expected: u64) {
+    for key in 0..KEYS {
+        let node = nodes[key as usize % nodes.len()];
+        assert_eq!(node.ask(Counter::at(format!("{key}")), 1).await.unwrap(), expected, "key {key}");
+    }
+}
+
+async fn settled(town: &Town, members: usize) {
+    until("every partition is where it belongs", async || town.shares().len() == members && town.is_settled()).await;
+}
+
+async fn balanced(node: &Node) {
+    let audit = node.audit().await.unwrap();
+    assert!(audit.balanced && audit.in_flight == 0, "{audit:?}");
+}
+
+async fn view(node: &Node, id: RequestId) -> View {
+    match node.request(id).await.unwrap() {
+        Found::Here(view) => view,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A key whose partition belongs to `owner`.
+async fn key_of(node: &Node, owner: u64) -> String {
+    let partitions = node.partitions().await.unwrap();
+    (0..)
+        .map(|n| format!("key{n}"))
+        .find(|key| {
+            let partition = Counter::at(key.as_str()).address().unwrap().partition(PARTITIONS);
+            partitions[usize::from(partition)].node == Some(owner)
+        })
+        .unwrap()
+}
+
+#[test]
+fn work_is_shared_and_every_node_answers_for_all() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LONG);
+        let first = town.start(Counter::open(), 0).await;
+        assert_eq!(town.shares(), [16]);
+        ask_all(&[&first.node], 1).await;
+        // Who joins gets its share at once, beat or no beat.
+        let second = town.start(Counter::open(), 2).await;
+        settled(&town, 2).await;
+        assert!(town.shares().iter().all(|share| *share > 2), "{:?}", town.shares());
+        ask_all(&[&first.node, &second.node], 2).await;
+        let nodes = second.node.nodes().await.unwrap();
+        assert_eq!(nodes.iter().map(|node| (node.id, node.me)).collect::<Vec<_>>(), [(1, false), (2, true)]);
+        assert_eq!(nodes.iter().map(|node| node.partitions.len()).collect::<Vec<_>>(), town.shares());
+        balanced(&first.node).await;
+    });
+}
+
+#[test]
+fn a_killed_nodes_keys_are_served_elsewhere_in_time() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LEASE);
+        let (first, second) = (town.start(Counter::open(), 0).await, town.start(Counter::open(), 0).await);
+        settled(&town, 2).await;
+        ask_all(&[&first.node, &second.node], 1).await;
+        first.kill();
+        let died = Instant::now();
+        ask_all(&[&second.node], 2).await;
+        assert!(died.elapsed() < LEASE + Duration::from_secs(1), "{:?}", died.elapsed());
+        assert_eq!(town.shares(), [16]);
+        balanced(&second.node).await;
+    });
+}
+
+#[test]
+fn what_a_node_leaves_is_taken_over_at_once() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LONG);
+        let shut = Counter::shut();
+        let (first, second) = (town.start(shut.clone(), 0).await, town.start(Counter::open(), 0).await);
+        settled(&town, 2).await;
+        // One handler still runs: only its partition waits for it.
+        let key = key_of(&first.node, first.id()).await;
+        first.node.tell(Counter::at(key.as_str()), 5).await.unwrap();
+        until("it runs", async || shut.begun() == [5]).await;
+        let drained = actix::spawn({
+            let node = first.node.clone();
+            async move { node.drain(LONG).await }
+        });
+        until("the rest is taken", async || town.shares() == [1, 15]).await;
+        assert!(!drained.is_finished());
+        shut.let_through(1);
+        drained.await.unwrap();
+        settled(&town, 1).await;
+        assert_eq!(second.node.ask(Counter::at(key.as_str()), 1).await.unwrap(), 6);
+        assert!(first.node.tell(Counter::at("a"), 1).await.is_err());
+        balanced(&second.node).await;
+    });
+}
+
+#[test]
+fn a_node_that_was_given_up_comes_back_as_another() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LEASE);
+        let node = town.start(Counter::open(), 1).await;
+        ask_all(&[&node.node], 1).await;
+        town.expel(node.id());
+        until("it is back", async || node.id() == 2 && town.is_settled()).await;
+        ask_all(&[&node.node], 2).await;
+        balanced(&node.node).await;
+    });
+}
+
+#[test]
+fn a_partition_taken_behind_its_owners_back_is_opened_anew() {
+    play(async || {
+        let town = Town::new(1, LONG);
+        let shut = Counter::shut();
+        let node = town.start(shut.clone(), 0).await;
+        let asked = actix::spawn({
+            let node = node.node.clone();
+            async move { node.ask(Counter::at("a"), 3).await.unwrap() }
+        });
+        until("it runs", async || shut.begun() == [3]).await;
+        town.store.acquire(0).await.unwrap();
+        // What it commits is refused; the new tenure handles it again.
+        shut.let_through(2);
+        assert_eq!(asked.await.unwrap(), 3);
+        assert_eq!(shut.begun(), [3, 3]);
+        balanced(&node.node).await;
+    });
+}
+
+#[test]
+fn a_node_that_cannot_show_that_it_lives_stops_and_goes_on_when_it_can() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LEASE);
+        let node = town.start(Counter::open(), 0).await;
+        ask_all(&[&node.node], 1).await;
+        assert_eq!(node.node.shared.open(), 16);
+        node.mute();
+        let muted = Instant::now();
+        until("it stops", async || node.node.shared.open() == 0).await;
+        assert!(muted.elapsed() < LEASE, "{:?}", muted.elapsed());
+        node.unmute();
+        ask_all(&[&node.node], 2).await;
+        balanced(&node.node).await;
+    });
+}
+
+#[test]
+fn a_request_is_seen_followed_and_cancelled_through_any_node() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LONG);
+        let shut = Counter::shut();
+        let (first, second) = (town.start(Counter::open(), 0).await, town.start(shut.clone(), 1).await);
+        settled(&town, 2).await;
+        let (node, key) = (&first.node, key_of(&first.node, second.id()).await);
+        let running = node.tell(Counter::at(key.as_str()), 5).await.unwrap();
+        let waiting = node.tell(Counter::at(key.as_str()), 7).await.unwrap();
+        let mut changes = node.watch(running).unwrap();
+        until("it runs", async || view(node, running).await.status == State::Processing).await;
+        assert_eq!(view(node, waiting).await.status, State::Accepted);
+        assert!(matches!(node.cancel(waiting).await.unwrap(), Cancel::Cancelled));
+        assert!(
+            matches!(node.cancel(waiting).await.unwrap(), Cancel::Refused(Found::Here(view)) if view.status.ended())
+        );
+        let Cancel::Refused(Found::Here(seen)) = node.cancel(running).await.unwrap() else { panic!("cancelled") };
+        assert_eq!((seen.status, seen.attempts), (State::Processing, 1));
+        changes.borrow_and_update();
+        shut.let_through(1);
+        until("it ends", async || {
+            changes.changed().await.unwrap();
+            view(node, running).await.status == State::Completed
+        })
+        .await;
+        assert_eq!(shut.begun(), [5]);
+        // A result of nothing is a result.
+        shut.let_through(1);
+        assert_eq!(node.ask(Counter::at(key.as_str()), 1).await.unwrap(), 6);
+        balanced(node).await;
+    });
+}
+
+#[test]
+fn a_lost_letter_is_made_up_for() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LONG);
+        let shut = Counter::shut();
+        let (first, second) = (town.start(Counter::open(), 0).await, town.start(shut.clone(), 0).await);
+        settled(&town, 2).await;
+        let key = key_of(&first.node, second.id()).await;
+        town.lose_post(true);
+        let running = first.node.tell(Counter::at(key.as_str()), 5).await.unwrap();
+        until("it runs", async || shut.begun() == [5]).await;
+        // Nobody can say: that is no verdict.
+        let error = first.node.cancel(running).await.unwrap_err();
+        assert!(!error.is_terminal() && error.to_string().contains("did not answer"), "{error}");
+        assert_eq!(view(&first.node, running).await.status, State::Accepted);
+        let mut changes = first.node.watch(running).unwrap();
+        shut.let_through(2);
+        changes.changed().await.unwrap();
+        assert_eq!(first.node.ask(Counter::at(key.as_str()), 1).await.unwrap(), 6);
+        balanced(&first.node).await;
+    });
+}
+
+#[test]
+fn a_wait_is_told_by_the_node_that_did_the_work() {
+    play(async || {
+        let town = Town::new(PARTITIONS, LONG);
+        let (first, second) = (town.start(Counter::open(), 0).await, town.start(Counter::open(), 1).await);
+        settled(&town, 2).await;
+        let key = key_of(&first.node, second.id()).await;
+        let accept = Accept {
+            to: Counter::at(key.as_str()).address().unwrap(),
+            command: serde_json::value::to_raw_value(&3).unwrap(),
+            due: None,
+            trace: None,
+            idempotency: None,
+            wait: true,
+        };
+        let accepted = first.node.accept(accept).await.unwrap();
+        let told = accepted.ended.unwrap().await.unwrap();
+        assert_eq!((told.request, told.status, told.attempts), (accepted.request, State::Completed, 1));
+        assert_eq!(told.result.unwrap().get(), "3");
+    });
+}
