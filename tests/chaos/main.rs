@@ -116,6 +116,8 @@ fn every_promise_is_kept_whatever_breaks() {
     let run = report::Run { seed, lasted, clients: CLIENTS, nodes: NODES, false_starts };
     let text = report::markdown(&run, &deeds, &evidence, &violations);
     println!("\n{text}");
+    let told: String = violations.iter().map(|violation| format!("{violation}\n")).collect();
+    std::fs::write(keep.join("violations.txt"), told).expect("written");
     judge(&violations, &deeds.takeovers, &nodes.surprises);
     if let Some(path) = std::env::var_os("CHAOS_REPORT") {
         std::fs::write(path, text).expect("written");

@@ -1,6 +1,10 @@
 //! The nodes: three processes, each in a slot where another one follows when it ended.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -9,6 +13,9 @@ use crate::{
     stage::Stage,
     support::{Client, PATIENCE, Server, eventually, server::Setup},
 };
+
+/// What a supervisor waits before it starts a process again.
+const SUPERVISOR: Duration = Duration::from_millis(250);
 
 /// The processes of a run.
 pub(crate) struct Nodes<'a> {
@@ -52,8 +59,9 @@ impl<'a> Nodes<'a> {
                 self.slots[slot] = Some(server);
                 return self.publish();
             }
-            // Without its servers a node does not start; whoever supervises it tries again.
+            // Without its servers a node does not start; whoever supervises it tries again, not at once.
             self.false_starts += 1;
+            thread::sleep(SUPERVISOR);
             assert!(Instant::now() < deadline, "no node starts within {PATIENCE:?}:\n{}", server.log());
         }
     }

@@ -14,7 +14,9 @@ use crate::{
 /// Longer than the load balancer takes to see that a node is not ready: it asks every 200 ms.
 const NOTICE: &str = "1s";
 /// Requests a second.
-const RATE: u32 = 60;
+const RATE: u32 = 80;
+/// How often each node is restarted.
+const ROUNDS: usize = 3;
 
 #[test]
 fn a_rolling_restart_fails_no_request() {
@@ -39,7 +41,7 @@ fn a_rolling_restart_fails_no_request() {
     let running = Load::post(url, &body).random_url().rate(RATE).start_lasting(PATIENCE);
     let began = Instant::now();
     let mut ended: Vec<Duration> = Vec::new();
-    for slot in 0..NODES {
+    for slot in (0..ROUNDS).flat_map(|_| 0..NODES) {
         served_by_all(&haproxy);
         let asked = Instant::now();
         let status = nodes[slot].take().expect("it runs").terminate();

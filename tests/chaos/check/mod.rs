@@ -50,7 +50,7 @@ pub(crate) enum Wrong {
     /// A promise did not end, or nobody knows it.
     NotEnded,
     /// It ended in a way it could not.
-    WrongEnd,
+    OtherEnd,
     /// It ended otherwise than a client had been told.
     ChangedEnd,
     /// It completed and there is no effect.

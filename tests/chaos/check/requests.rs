@@ -55,7 +55,7 @@ fn ended(told: &Told<'_>) -> Result<(), (Wrong, String)> {
         ("completed" | "failed" | "dead-lettered", _) => false,
         _ => return Err((Wrong::NotEnded, format!("stands as {:?}", told.view))),
     };
-    let wrong = || (Wrong::WrongEnd, format!("ended as {status} {code:?}, not as {:?}", end(told.command)));
+    let wrong = || (Wrong::OtherEnd, format!("ended as {status} {code:?}, not as {:?}", end(told.command)));
     right.then_some(()).ok_or_else(wrong)
 }
 

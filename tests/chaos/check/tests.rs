@@ -137,7 +137,7 @@ fn an_early_timer_is_named() {
 #[test]
 fn a_cancelled_command_has_no_effect() {
     let mut run = timer("cancelled").tape("a", 0, &[]).ledger(1, 0);
-    assert_eq!(run.wrongs(), [Wrong::WrongEnd], "nobody cancelled it");
+    assert_eq!(run.wrongs(), [Wrong::OtherEnd], "nobody cancelled it");
     run.0.history.push(Event::Cancelling { mark: "c0-0".into(), request: "r0".into(), at: 1 });
     assert_eq!(run.wrongs(), []);
     assert_eq!(run.tape("a", 0, &[RANG]).wrongs(), [Wrong::Unexplained]);
@@ -160,7 +160,7 @@ fn a_promise_without_an_end_is_named() {
     run.0.requests.remove("r1");
     assert!(run.wrongs().contains(&Wrong::NotEnded));
     run.0.requests.insert("r1".into(), json!({ "status": "failed", "error": { "code": "x" } }));
-    assert!(run.wrongs().contains(&Wrong::WrongEnd));
+    assert!(run.wrongs().contains(&Wrong::OtherEnd));
 }
 
 #[test]
