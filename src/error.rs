@@ -110,6 +110,13 @@ pub struct Failure {
     pub at: i64,
 }
 
+impl Failure {
+    /// Bytes it takes, roughly.
+    pub fn size(&self) -> usize {
+        self.code.len() + self.message.len() + self.causes.iter().map(String::len).sum::<usize>() + 64
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;

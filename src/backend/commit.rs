@@ -15,6 +15,9 @@ use crate::{
 pub struct Commit {
     /// The actor.
     pub address: Address,
+    /// The revision of the state that all this was decided on; `None` when the state was not looked
+    /// at. Where state and mailbox are in two stores, another one may refuse the commit (G4).
+    pub seen: Option<u64>,
     /// Its new state, if it changed.
     pub state: Option<StateWrite>,
     /// Messages that ended.
@@ -34,6 +37,7 @@ impl Commit {
     pub fn of(address: Address, at: i64) -> Self {
         Self {
             address,
+            seen: None,
             state: None,
             done: Vec::new(),
             deferred: Vec::new(),
@@ -41,6 +45,22 @@ impl Commit {
             outbox: Vec::new(),
             at,
         }
+    }
+}
+
+impl Commit {
+    /// Bytes of what it sends, answers and records, roughly and rather too many.
+    pub fn size(&self) -> usize {
+        const EACH: usize = 256;
+        let failures = |list: &[Failure]| list.iter().map(Failure::size).sum::<usize>();
+        let done = self.done.iter().map(|done| match &done.outcome {
+            Outcome::Completed(reply) => reply.get().len(),
+            Outcome::Failed(failure) => failure.size(),
+            Outcome::Dead(list) => failures(list),
+        });
+        let deferred = self.deferred.iter().map(|deferral| failures(&deferral.failures));
+        let sent = self.outbox.iter().map(|sent| sent.envelope.size() + EACH);
+        done.chain(deferred).map(|bytes| bytes + EACH).chain(sent).sum::<usize>() + self.parked.len() * 32
     }
 }
 

@@ -120,6 +120,16 @@ pub trait States: Send + Sync + 'static {
     /// The committed state of each address, to look at: without [`Loaded::parked`].
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>>;
 
+    /// The largest state it can save, in bytes, together with what its commit sends and answers.
+    fn state_limit(&self) -> usize {
+        usize::MAX
+    }
+
+    /// The MongoDB database of the states, for what only MongoDB can do; `None` in other stores.
+    fn mongo(&self) -> Option<mongodb::Database> {
+        None
+    }
+
     /// Keys and states that answer a query already [checked](Query::check), and the next cursor.
     fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>>;
 }
@@ -133,6 +143,9 @@ pub struct Loaded {
     pub doc: Vec<u8>,
     /// Whether messages of this address are parked.
     pub parked: bool,
+    /// Messages that an earlier owner's commit has ended, deferred or parked, and that commit was only
+    /// finished now: whoever read them before must not handle them.
+    pub finished: Vec<Position>,
 }
 
 /// What clients were promised.

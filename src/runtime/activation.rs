@@ -47,6 +47,8 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) slot: Rc<SlotState>,
     pub(crate) queue: RefCell<VecDeque<Delivery>>,
     pub(crate) behind: Cell<bool>,
+    /// Messages that are not to be handled though they were read.
+    ended: Vec<Position>,
     /// How many of the next messages are handled one commit each, because a group of them failed.
     pub(crate) single: Cell<usize>,
     /// Parks on their way, and how many there ever were.
@@ -80,6 +82,7 @@ pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address
         slot: slot.clone(),
         queue: RefCell::default(),
         behind: Cell::new(loaded.parked),
+        ended: loaded.finished,
         single: Cell::default(),
         parking: Cell::default(),
         parks: Cell::default(),
@@ -148,6 +151,12 @@ impl<A: Actor> Core<A> {
 
     /// Takes a message in, at its place in the order.
     fn arrive(self: &Rc<Self>, delivery: Delivery) {
+        if self.ended.contains(&delivery.stored.position) {
+            // It was read before an earlier owner's commit, which ends it, was finished.
+            self.room.let_go(delivery.stored.position, delivery.stored.size);
+            self.finished(1);
+            return;
+        }
         if !self.behind.get() {
             self.enqueue(delivery);
         } else if delivery.stored.parked {

@@ -49,6 +49,11 @@ pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Stored>, suspicio
     };
     let (mut absent, mut index) = (Vec::<Arrivals>::new(), HashMap::new());
     for stored in batch {
+        if counted.contains(&stored.position) && stored.attempts == 0 {
+            // It has ended since it was read.
+            room.handed.borrow_mut().remove(&stored.position);
+            continue;
+        }
         room.hold(&stored);
         let Some(address) = address(room, &stored).await else { continue };
         let delivery = Delivery {

@@ -228,6 +228,14 @@ impl Node {
         Ok(self.accept(accept).await?)
     }
 
+    /// The MongoDB database that holds the states, for what only MongoDB can do: aggregation, text
+    /// search, change streams. Each kind has a collection of its name; a document is `{_id: key, state,
+    /// …}`. Only read there: a write of anybody else's makes the actor's next commit fail. `None` on
+    /// the embedded store.
+    pub fn mongo(&self) -> Option<mongodb::Database> {
+        self.shared.backend.mongo()
+    }
+
     /// The committed state of one actor; `None` when nothing was ever saved.
     pub async fn state<A: Actor>(&self, key: &str) -> Result<Option<A::State>> {
         let address = Address::new(A::KIND, key)?;
@@ -329,7 +337,7 @@ impl Node {
         };
         self.arbiters.stop();
         if unfinished > 0 {
-            warn!(partitions = unfinished, "the deadline passed: handlers still run, their messages will be repeated");
+            warn!(partitions = unfinished, "the deadline passed: what still ran is dropped, and will be repeated");
         } else {
             info!("drained");
         }

@@ -74,9 +74,19 @@ impl Nodes {
         let plan = nodes.round(&mut memory).await.map_err(|error| error.context("giving the first sign of life"))?;
         info!(node = shared.backend.me(), members = nodes.others()?.members().len(), "joined");
         nodes.tell_all();
-        // Held by another node for now, most likely: it hands over when it has seen this one.
-        for opened in join_all(plan.open.iter().map(|partition| arbiters.open(*partition))).await {
-            opened?;
+        let opened = join_all(plan.open.iter().map(|partition| arbiters.open(*partition))).await;
+        for (partition, opened) in plan.open.iter().zip(opened) {
+            match opened {
+                // Or held by another node for now: it hands over when it has seen this one.
+                Ok(_) => {}
+                Err(error) if error.is_terminal() => {
+                    arbiters.abandon(Duration::ZERO);
+                    // The error that stopped the start is the one to tell.
+                    let _ = shared.backend.leave().await;
+                    return Err(error.context(format!("opening partition {partition}")));
+                }
+                Err(error) => warn!(partition, %error, "a partition could not be opened, trying again"),
+            }
         }
         let task = actix::spawn(nodes.clone().run(memory));
         *nodes.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(task);

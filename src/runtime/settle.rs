@@ -94,8 +94,11 @@ impl<A: Actor> Core<A> {
     ) -> Result<impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A>, Box<(Group<A::State>, Error)>>
     {
         let mut wrote = None;
+        group.commit.seen = Some(rev);
         if group.changed && size_of::<A::State>() > 0 {
-            let doc = match guarded(|| document::encode(state, self.room.shared.settings.state_bytes)) {
+            let shared = &self.room.shared;
+            let limit = shared.backend.state_limit().saturating_sub(group.commit.size());
+            let doc = match guarded(|| document::encode(state, shared.settings.state_bytes.min(limit))) {
                 Ok(doc) => doc,
                 Err(error) => return Err(Box::new((group, error))),
             };

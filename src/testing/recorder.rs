@@ -204,6 +204,14 @@ impl States for Recorder {
         self.live(self.store.load(addresses))
     }
 
+    fn state_limit(&self) -> usize {
+        self.store.state_limit()
+    }
+
+    fn mongo(&self) -> Option<mongodb::Database> {
+        self.store.mongo()
+    }
+
     fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>> {
         self.live(self.store.query(kind, query))
     }

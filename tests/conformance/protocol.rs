@@ -113,9 +113,10 @@ fn a_state_written_before_the_takeover_is_finished_by_the_next_owner() {
         assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(0, "old")].into()).await, [Err(Refused::Stale)]);
         assert_eq!(pair.state().await, (1, saved("old")));
         assert!(matches!(pair.new.lookup(pair.message.position).await.unwrap(), Lookup::Waiting(_)));
-        for _ in 0..2 {
-            let loaded = pair.new.open(lease, vec![address(KEY)]).await.unwrap();
-            assert_eq!((loaded[0].rev, &loaded[0].doc), (1, &saved("old")));
+        // Whoever read the message before is told not to handle it.
+        for finished in [vec![pair.message.position], vec![]] {
+            let loaded = pair.new.open(lease, vec![address(KEY)]).await.unwrap().remove(0);
+            assert_eq!((loaded.rev, loaded.doc, loaded.finished), (1, saved("old"), finished));
         }
         pair.once("old").await;
     });
@@ -133,6 +134,23 @@ fn a_late_write_of_a_stale_owner_is_on_top_of_what_the_new_one_read_or_refused()
         let lease = take(&pair.new, lease.partition).await;
         pair.new.open(lease, vec![address(KEY)]).await.unwrap();
         pair.once("late").await;
+    });
+}
+
+#[test]
+fn what_was_decided_on_a_state_that_a_stale_owner_has_replaced_is_refused() {
+    pair(|pair| async move {
+        let lease = pair.take_over().await;
+        append(&pair.new, message(KEY, "2")).await;
+        let second = pair.new.read(lease.partition, pair.message.position, 1).await.unwrap().remove(0);
+        pair.new.open(lease, vec![address(KEY)]).await.unwrap();
+        assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(0, "late")].into()).await, [Err(Refused::Stale)]);
+        // An answer that changes no state, given from the state before.
+        let mut answers = commit(KEY);
+        answers.seen = Some(0);
+        answers.done.push(done(&second));
+        assert_eq!(pair.new.commit(lease, vec![answers].into()).await, [Err(Refused::Stale)]);
+        assert!(matches!(pair.new.lookup(second.position).await.unwrap(), Lookup::Waiting(_)));
     });
 }
 

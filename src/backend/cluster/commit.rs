@@ -58,18 +58,29 @@ async fn claim_unwritten(core: &Core, lease: Lease, batch: &[Commit]) -> Result<
     let unclaimed = |commit: &&Commit| {
         commit.state.is_none() && core.stateful(commit.address.kind()) && !place.claimed(lease.epoch, &commit.address)
     };
-    let addresses: Vec<Address> = batch.iter().filter(unclaimed).map(|commit| commit.address.clone()).collect();
-    if addresses.is_empty() { Ok(()) } else { claim(core, lease, &addresses).await }
+    let unclaimed: Vec<&Commit> = batch.iter().filter(unclaimed).collect();
+    if unclaimed.is_empty() {
+        return Ok(());
+    }
+    let addresses: Vec<Address> = unclaimed.iter().map(|commit| commit.address.clone()).collect();
+    let claimed = claim(core, lease, &addresses).await?;
+    for (commit, claimed) in unclaimed.into_iter().zip(claimed) {
+        if commit.seen.is_some_and(|seen| seen != claimed.rev) {
+            // A stale owner wrote after the actor was opened: what was decided since was decided on a
+            // state that is not the last one.
+            return Err(Fault::Stale.into());
+        }
+        place.claim(lease.epoch, &commit.address);
+    }
+    Ok(())
 }
 
 /// Makes this lease the only one that writes these states, and finishes what earlier ones began.
-pub(super) async fn claim(core: &Core, lease: Lease, addresses: &[Address]) -> Result<()> {
+pub(super) async fn claim(core: &Core, lease: Lease, addresses: &[Address]) -> Result<Vec<Loaded>> {
     for (kind, keys) in by_kind(addresses) {
         core.states.claim(kind, &keys, lease.epoch).await?;
     }
-    open(core, lease, addresses).await?;
-    addresses.iter().for_each(|address| core.places[usize::from(lease.partition)].claim(lease.epoch, address));
-    Ok(())
+    open(core, lease, addresses).await
 }
 
 fn by_kind(addresses: &[Address]) -> HashMap<&str, Vec<&str>> {
@@ -219,20 +230,22 @@ pub(super) async fn open(core: &Core, lease: Lease, addresses: &[Address]) -> Re
         .map(|address| saved.remove(&(address.kind().to_owned(), address.key().to_owned())).unwrap_or_default())
         .collect();
     let mut flags = flags(core, lease, addresses, &saved).await?;
-    let unfinished: Vec<&Saved> =
-        flags.iter().zip(&saved).filter(|(flags, _)| **flags & 2 != 0).map(|(_, s)| s).collect();
+    let unfinished: Vec<usize> = (0..saved.len()).filter(|index| flags[*index] & 2 != 0).collect();
+    let mut finished: Vec<Vec<Position>> = vec![Vec::new(); saved.len()];
     if !unfinished.is_empty() {
-        redo(core, lease, &unfinished).await?;
+        let positions = redo(core, lease, unfinished.iter().map(|index| &saved[*index])).await?;
+        for (index, positions) in unfinished.into_iter().zip(positions) {
+            finished[index] = positions;
+        }
         flags = self::flags(core, lease, addresses, &saved).await?;
     }
-    let place = &core.places[usize::from(lease.partition)];
-    let loaded = |((address, saved), flags): ((&Address, Saved), &i64)| {
-        if saved.epoch == lease.epoch {
-            place.claim(lease.epoch, address);
-        }
-        Loaded { rev: saved.rev, doc: saved.doc, parked: flags & 1 != 0 }
+    let loaded = |((saved, flags), finished): ((Saved, i64), Vec<Position>)| Loaded {
+        rev: saved.rev,
+        doc: saved.doc,
+        parked: flags & 1 != 0,
+        finished,
     };
-    Ok(addresses.iter().zip(saved).zip(&flags).map(loaded).collect())
+    Ok(saved.into_iter().zip(flags).zip(finished).map(loaded).collect())
 }
 
 async fn flags(core: &Core, lease: Lease, addresses: &[Address], saved: &[Saved]) -> Result<Vec<i64>> {
@@ -244,16 +257,23 @@ async fn flags(core: &Core, lease: Lease, addresses: &[Address], saved: &[Saved]
     Ok(list(core.redis.call(lease.partition, "open", args).await?).iter().map(int).collect())
 }
 
-/// Finishes commits whose states are written and whose messages still wait.
-async fn redo(core: &Core, lease: Lease, unfinished: &[&Saved]) -> Result<()> {
+/// Finishes commits whose states are written and whose messages still wait: which messages those are,
+/// of each.
+async fn redo<'a>(
+    core: &Core,
+    lease: Lease,
+    unfinished: impl Iterator<Item = &'a Saved>,
+) -> Result<Vec<Vec<Position>>> {
     let mut args = vec![number(lease.epoch)];
-    for (witness, blob) in unfinished.iter().filter_map(|saved| saved.redo.as_ref()) {
+    for saved in unfinished {
+        let (witness, blob) = saved.redo.clone().unwrap_or_default();
         args.push(number(witness));
-        args.push(arg(blob.clone()));
+        args.push(arg(blob));
     }
-    core.written(lease.partition, "redo", args).await?;
+    let finished = list(core.written(lease.partition, "redo", args).await?);
     let place = &core.places[usize::from(lease.partition)];
     place.look_again();
     place.outbox.look_again();
-    Ok(())
+    let position = |number: &Value| Position::new(lease.partition, int(number) as u64);
+    Ok(finished.into_iter().map(|numbers| list(numbers).iter().map(position).collect()).collect())
 }

@@ -26,6 +26,8 @@
 //!   it not refused for its revision, B had not written; and before B makes anything true in Redis of an
 //!   actor it has not written, it *claims* the document (`$max epoch`), which refuses every write under an
 //!   earlier epoch, and reads it again. So the late write either is seen and finished by B, or refused.
+//! * *A message that B read before it finished A's commit* is one of those that finishing names, and B
+//!   does not handle it.
 //! * *Half a group.* Each commit is its own document and its own redo; those that lost the race are
 //!   refused one by one, the others go on to (2).
 //!

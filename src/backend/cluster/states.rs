@@ -15,6 +15,10 @@ use crate::{
     query::{Index, Query},
 };
 
+/// MongoDB takes documents of 16 MiB (<https://www.mongodb.com/docs/manual/reference/limits/>); names,
+/// key and revision need a little of it.
+const STATE_LIMIT: usize = (16 << 20) - (16 << 10);
+
 impl Commits for Cluster {
     fn open(&self, lease: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
         let core = self.core.clone();
@@ -64,11 +68,19 @@ impl States for Cluster {
             for address in &addresses {
                 let found = mongo::load(&core.states, address.kind(), &[address.key()]).await?;
                 let Saved { rev, doc, .. } = found.into_iter().next().unwrap_or_default();
-                loaded.push(Loaded { rev, doc, parked: false });
+                loaded.push(Loaded { rev, doc, ..Loaded::default() });
             }
             Ok(loaded)
         };
         Box::pin(async move { self.run(load).await? })
+    }
+
+    fn state_limit(&self) -> usize {
+        STATE_LIMIT
+    }
+
+    fn mongo(&self) -> Option<mongodb::Database> {
+        Some(self.core.states.db.clone())
     }
 
     fn query(&self, kind: &str, query: Query) -> Fut<'_, Result<Rows>> {

@@ -189,7 +189,7 @@ pub(super) fn load(db: &Connection, addresses: &[Address]) -> Result<Vec<Loaded>
                 .optional()?;
             let (rev, doc) = saved.unwrap_or_default();
             let parked = parked.query_row(params![address.kind(), address.key()], |row| row.get(0))?;
-            Ok(Loaded { rev: rev as u64, doc, parked })
+            Ok(Loaded { rev: rev as u64, doc, parked, finished: Vec::new() })
         })
         .collect()
 }

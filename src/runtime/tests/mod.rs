@@ -20,11 +20,16 @@ struct Counter {
     gate: Arc<Semaphore>,
     /// What was begun, in order.
     begun: Arc<Mutex<Vec<u64>>>,
+    /// Held by a test that wants the thread of [`BLOCK`] blocked.
+    block: Arc<Mutex<()>>,
 }
+
+/// Blocks its thread, as no handler may.
+const BLOCK: u64 = 666;
 
 impl Counter {
     fn open() -> Self {
-        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), begun: Arc::default() }
+        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), begun: Arc::default(), block: Arc::default() }
     }
 
     fn shut() -> Self {
@@ -48,6 +53,9 @@ impl Actor for Counter {
 
     async fn handle(&self, total: &mut u64, add: u64, _: &Context<Self>) -> Result<u64> {
         self.begun.lock().unwrap().push(add);
+        if add == BLOCK {
+            drop(self.block.lock().unwrap());
+        }
         self.gate.acquire().await?.forget();
         *total += add;
         Ok(*total)

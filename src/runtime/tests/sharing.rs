@@ -6,6 +6,7 @@ use crate::{
     backend::Leases,
     runtime::{
         node::{Accept, Cancel},
+        settings::Settings,
         view::{Found, State, View},
     },
 };
@@ -240,4 +241,34 @@ fn a_wait_is_told_by_the_node_that_did_the_work() {
         assert_eq!((told.request, told.status, told.attempts), (accepted.request, State::Completed, 1));
         assert_eq!(told.result.unwrap().get(), "3");
     });
+}
+
+#[test]
+fn a_blocked_thread_moves_only_its_own_partitions() {
+    let counter = Counter::open();
+    let block = counter.block.clone();
+    let blocked = block.lock().unwrap();
+    play(async || {
+        let town = Town::new(PARTITIONS, LONG);
+        // Long enough that a busy machine does not look like a blocked thread.
+        let settings = Settings { arbiters: 2, stall: Duration::from_secs(2), ..Settings::default() };
+        let (first, second) = (town.start_as(counter, settings).await, town.start(Counter::open(), 1).await);
+        settled(&town, 2).await;
+        let node = &second.node;
+        let before = node.partitions().await.unwrap();
+        let key = key_of(node, first.id()).await;
+        let thread = Counter::at(key.as_str()).address().unwrap().partition(PARTITIONS) % 2;
+        assert!(
+            node.ask(Counter::at(key.as_str()), BLOCK).await.unwrap_err().to_string().contains("blocked its thread")
+        );
+        ask_all(&[&first.node, node], 1).await;
+        let after = node.partitions().await.unwrap();
+        for (before, after) in before.iter().zip(&after) {
+            let moved = before.node == Some(first.id()) && before.partition % 2 == thread;
+            assert_eq!((after.node, after.epoch - before.epoch), (before.node, u64::from(moved)), "{after:?}");
+        }
+        let audit = node.audit().await.unwrap();
+        assert!(audit.balanced && audit.dead == 1, "{audit:?}");
+    });
+    drop(blocked);
 }

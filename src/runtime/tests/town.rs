@@ -75,6 +75,11 @@ impl Town {
 
     /// Starts a node; with threads of its own, or on the test's.
     pub(super) async fn start(self: &Arc<Self>, counter: Counter, arbiters: usize) -> Resident {
+        self.start_as(counter, Settings { arbiters, ..Settings::default() }).await
+    }
+
+    /// Starts a node with these bounds.
+    pub(super) async fn start_as(self: &Arc<Self>, counter: Counter, settings: Settings) -> Resident {
         let (slot, letters) = mpsc::unbounded_channel();
         let way = Arc::new(Way {
             town: self.clone(),
@@ -92,12 +97,8 @@ impl Town {
             company: Some(way.clone()),
             hold: None,
         };
-        let start = Start {
-            backend: backend(recorder),
-            features: vec![Feature::new(counter)],
-            settings: Settings { arbiters, ..Settings::default() },
-            clock: Clock::System,
-        };
+        let start =
+            Start { backend: backend(recorder), features: vec![Feature::new(counter)], settings, clock: Clock::System };
         let node = Node::start_with(start, Faults::planned(plan.clone()), 1).await.unwrap();
         Resident { node, way, plan }
     }
@@ -160,7 +161,9 @@ impl Leases for Way {
                 if owner != self.me() && register.members.contains_key(&owner) {
                     return Ok(Acquired::Held(owner));
                 }
-                register.owners[usize::from(partition)].node = self.me();
+                // What the store is about to say, so that nobody sees a new owner with an old epoch.
+                let owner = &mut register.owners[usize::from(partition)];
+                *owner = Owner { node: self.me(), epoch: owner.epoch + 1 };
             }
             let acquired = self.town.store.acquire(partition).await?;
             if let Acquired::Taken(lease) = acquired {

@@ -6,18 +6,25 @@ local function waits(p, number)
 end
 
 -- Finishes commits whose state is written: epoch, then witness and commit of each. One whose witness
--- has ended was finished before. Answers how many were finished now.
+-- has ended was finished before. Answers the numbers of the messages of each that was finished now.
 local function redo(keys, args)
   local p = keys[1]
   if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
-  local book, out, finished = open_book(p), begin_group(p), 0
+  local book, out, answers = open_book(p), begin_group(p), {}
   for i = 2, #args, 2 do
+    local numbers = {}
     if waits(p, tonumber(args[i])) then
-      if apply_one(p, cmsgpack.unpack(args[i + 1]), book, out) == 0 then finished = finished + 1 end
+      local c = cmsgpack.unpack(args[i + 1])
+      if apply_one(p, c, book, out) == 0 then
+        for at = 1, #c[1], 6 do numbers[#numbers + 1] = c[1][at] end
+        for at = 1, #c[2], 5 do numbers[#numbers + 1] = c[2][at] end
+        for at = 1, #c[3], 2 do numbers[#numbers + 1] = c[3][at] end
+      end
     end
+    answers[#answers + 1] = numbers
   end
-  if finished > 0 then end_group(p, book, out) end
-  return finished
+  end_group(p, book, out)
+  return answers
 end
 
 -- epoch, then address and witness (or 0) of each: 1 if it has parked messages, plus 2 if the witness

@@ -6,7 +6,7 @@ use mongodb::{
     options::ReadConcern,
 };
 
-use super::{States, fault};
+use super::{States, fault, within};
 use crate::{
     backend::{Rows, cursor::Cursor},
     error::Result,
@@ -18,7 +18,6 @@ use crate::{
 pub(in crate::backend::cluster) struct Saved {
     pub(in crate::backend::cluster) key: String,
     pub(in crate::backend::cluster) rev: u64,
-    pub(in crate::backend::cluster) epoch: u64,
     /// The BSON document `{"state": …}`; empty when there is none.
     pub(in crate::backend::cluster) doc: Vec<u8>,
     /// What the commit that wrote it does in Redis, and the number of a message that it ends.
@@ -38,18 +37,15 @@ fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
         (Ok(witness), Ok(redo)) => Some((witness as u64, redo.bytes.to_vec())),
         _ => None,
     };
-    Ok(Saved {
-        key: doc.get_str("_id")?.to_owned(),
-        rev: doc.get_i64("rev")? as u64,
-        // Absent in documents that somebody else made.
-        epoch: doc.get_i64("epoch").unwrap_or(0) as u64,
-        doc: state,
-        redo,
-    })
+    Ok(Saved { key: doc.get_str("_id")?.to_owned(), rev: doc.get_i64("rev")? as u64, doc: state, redo })
 }
 
 /// The saved documents of some keys of a kind, in no order.
 pub(in crate::backend::cluster) async fn load(states: &States, kind: &str, keys: &[&str]) -> Result<Vec<Saved>> {
+    within(find(states, kind, keys)).await
+}
+
+async fn find(states: &States, kind: &str, keys: &[&str]) -> Result<Vec<Saved>> {
     let mut found = states
         .db
         .collection::<RawDocumentBuf>(kind)
@@ -76,6 +72,10 @@ fn bson(value: &Value) -> Bson {
 
 /// Answers a checked query.
 pub(in crate::backend::cluster) async fn query(states: &States, kind: &str, query: &Query) -> Result<Rows> {
+    within(select(states, kind, query)).await
+}
+
+async fn select(states: &States, kind: &str, query: &Query) -> Result<Rows> {
     let mut clauses = vec![doc! { "state": { "$exists": true } }];
     clauses.extend(query.equal.iter().map(|(field, value)| doc! { format!("state.{field}"): bson(value) }));
     let range = query.range.as_ref();

@@ -36,6 +36,17 @@ pub(super) struct States {
     writer: mpsc::UnboundedSender<StateOp>,
 }
 
+/// How long an answer may take before it counts as lost: longer than a majority may be waited for.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Waits for an answer, but not for ever: a server that was stopped still holds its connections.
+async fn within<T, E: std::fmt::Display>(answer: impl IntoFuture<Output = Result<T, E>>) -> Result<T> {
+    match tokio::time::timeout(ANSWER, answer.into_future()).await {
+        Ok(answer) => answer.map_err(|e| Error::new(format!("MongoDB: {e}")).code("mongodb")),
+        Err(_) => Err(Error::new(format!("MongoDB did not answer within {ANSWER:?}")).code("mongodb")),
+    }
+}
+
 /// Turns a driver's error into ours.
 fn fault(error: mongodb::error::Error) -> Error {
     Error::new(format!("MongoDB: {}", error.kind)).code("mongodb")

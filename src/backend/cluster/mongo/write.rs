@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::warn;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{States, fault};
+use super::{States, fault, within};
 use crate::{address::Address, backend::StateWrite, error::Result};
 
 /// Most states in one command; MongoDB takes up to 100,000, and 48 MB.
@@ -136,7 +136,7 @@ async fn update(db: &Database, kind: &str, ops: &[StateOp]) -> Result<Vec<Writte
         "ordered": false,
         "writeConcern": { "w": "majority", "j": true, "wtimeout": 10_000 },
     };
-    let answer = db.run_raw_command(command).await.map_err(|e| e.kind.to_string())?;
+    let answer = within(db.run_raw_command(command)).await.map_err(|e| e.to_string())?;
     if let Ok(error) = answer.get_document("writeConcernError") {
         return Err(format!("not on a majority: {error:?}"));
     }
@@ -156,7 +156,7 @@ async fn update(db: &Database, kind: &str, ops: &[StateOp]) -> Result<Vec<Writte
         }
     }
     if !lost.is_empty() {
-        for index in ours(db, kind, ops, &lost).await.map_err(|e| e.to_string())? {
+        for index in within(ours(db, kind, ops, &lost)).await.map_err(|e| e.to_string())? {
             answers[index] = Written::Yes;
         }
     }
@@ -205,7 +205,7 @@ impl States {
                 "ordered": false,
                 "writeConcern": { "w": "majority", "j": true, "wtimeout": 10_000 },
             };
-            let answer = self.db.run_raw_command(command).await.map_err(fault)?;
+            let answer = within(self.db.run_raw_command(command)).await?;
             if answer.get_array("writeErrors").is_ok() || answer.get_document("writeConcernError").is_ok() {
                 return Err(crate::Error::new(format!("MongoDB did not claim states: {answer:?}")).code("mongodb"));
             }
