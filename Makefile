@@ -1,10 +1,10 @@
-# Greenroom's three commands. `make` alone says what there is.
+# Greenroom's commands. `make` alone says what there is.
 
 CARGO ?= cargo
 # nextest runs tests in parallel, each in a process of its own; without it cargo's own runner does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help run setup test unit doc examples lint verify
+.PHONY: help run setup test unit doc examples chaos lint verify
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -46,6 +46,11 @@ examples:
 		echo "── example $$name"; \
 		(cd "$$dir" && timeout 120 "$$target/debug/examples/$$name") || { echo "example $$name failed"; exit 1; }; \
 	done
+
+# `make test` runs the same for 75 seconds. CHAOS_SEED decides the faults, CHAOS_KEEP=DIR keeps all logs.
+chaos: setup ## ten minutes of killed processes and broken networks; writes docs/RELIABILITY.md
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_REPORT=docs/RELIABILITY.md \
+		$(CARGO) test --test chaos -- --nocapture --test-threads 1
 
 lint: ## format, clippy, licences and sources of dependencies
 	$(CARGO) fmt --all --check

@@ -45,11 +45,16 @@ pub struct Client {
 impl Client {
     /// A client of the server at `base`, such as `http://127.0.0.1:8080`.
     pub fn new(base: impl Into<String>) -> Self {
+        Self::patient(base, Duration::from_secs(90))
+    }
+
+    /// The same, waiting no longer than that for an answer.
+    pub fn patient(base: impl Into<String>, patience: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
-            .timeout_global(Some(Duration::from_secs(90)))
+            .timeout_global(Some(patience))
             .build();
         Self { agent: config.into(), base: base.into() }
     }

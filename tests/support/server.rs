@@ -2,18 +2,24 @@
 
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read},
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{Client, PATIENCE, build};
 
 /// How a server is started.
+#[derive(Clone)]
 pub struct Setup {
+    program: Option<PathBuf>,
     data: PathBuf,
+    log: Option<PathBuf>,
     config: Option<PathBuf>,
     variables: Vec<(String, String)>,
     listen: String,
@@ -24,12 +30,26 @@ impl Setup {
     /// On this data directory.
     pub fn on(data: &Path) -> Self {
         Self {
+            program: None,
             data: data.to_owned(),
+            log: None,
             config: None,
             variables: Vec::new(),
             listen: "127.0.0.1:0".into(),
             embedded: false,
         }
+    }
+
+    /// Another program than `greenroom`, with the same command line.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
+    }
+
+    /// Everything it writes is appended to this file as well.
+    pub fn log(mut self, file: &Path) -> Self {
+        self.log = Some(file.to_owned());
+        self
     }
 
     /// With one key of the configuration, such as `set("orders", "ship_after", "1s")`.
@@ -57,15 +77,12 @@ impl Setup {
 
     /// Starts the process, without waiting for anything.
     pub fn spawn(&self) -> Server {
-        let mut command = Command::new(build::greenroom());
+        let mut command = self.command();
         command.arg("serve").arg("--data").arg(&self.data).arg("--listen").arg(&self.listen);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
-            command.env_remove(name);
-        }
-        command.env("GREENROOM_LOG__FORMAT", "json").envs(self.store()).envs(self.variables.iter().cloned());
+        command.env("GREENROOM_LOG__FORMAT", "json");
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -75,9 +92,25 @@ impl Setup {
         let (found, address) = mpsc::channel();
         let (began, first_line) = mpsc::channel();
         let log = Arc::new(Mutex::new(VecDeque::new()));
-        follow(child.stdout.take().expect("piped"), began.clone(), found.clone(), log.clone());
-        follow(child.stderr.take().expect("piped"), began, found, log.clone());
+        let file = || self.log.as_ref().map(|log| File::options().create(true).append(true).open(log).expect("a log"));
+        follow(child.stdout.take().expect("piped"), began.clone(), found.clone(), log.clone(), file());
+        follow(child.stderr.take().expect("piped"), began, found, log.clone(), file());
         Server { child, first_line, address, log, base: None, data: self.data.clone() }
+    }
+
+    /// The program, configured like the server and no otherwise.
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program.as_deref().unwrap_or_else(|| build::greenroom()));
+        clean(&mut command);
+        command.envs(self.store()).envs(self.variables.iter().cloned());
+        command
+    }
+
+    /// `audit --json` of the store: the exit code and what it says.
+    pub fn audit(&self) -> (Option<i32>, serde_json::Value) {
+        let mut command = self.command();
+        command.arg("audit").arg("--data").arg(&self.data).arg("--json");
+        report(&command.output().expect("it runs"))
     }
 
     /// Starts the process and waits until it listens.
@@ -94,6 +127,7 @@ fn follow(
     began: mpsc::Sender<()>,
     found: mpsc::Sender<String>,
     log: Arc<Mutex<VecDeque<String>>>,
+    mut file: Option<File>,
 ) {
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -102,6 +136,10 @@ fn follow(
             let _ = began.send(());
             if let Some(address) = listening(&line) {
                 let _ = found.send(address);
+            }
+            if let Some(file) = &mut file {
+                // One write a line: the other stream writes there too.
+                file.write_all(format!("{line}\n").as_bytes()).expect("written");
             }
             let mut log = log.lock().unwrap();
             if log.len() == 500 {
@@ -165,6 +203,27 @@ impl Server {
         }
     }
 
+    /// Waits until it listens; `false` when it ended instead.
+    pub fn listens(&mut self) -> bool {
+        match self.address.recv_timeout(PATIENCE) {
+            Ok(base) => self.base = Some(base),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            Err(_) => panic!("greenroom does not listen after {PATIENCE:?}:\n{}", self.log()),
+        }
+        true
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it can be asked")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.id() as i32).expect("an id");
+        kill_process(id, signal).expect("it can be signalled");
+    }
+
     /// Waits until it says anything at all.
     pub fn wait_first_line(&self) {
         self.first_line.recv_timeout(PATIENCE).expect("it says something");
@@ -203,8 +262,7 @@ impl Server {
 
     /// Asks it to end with SIGTERM, and waits until it did.
     pub fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
+        self.signal(Signal::TERM);
         self.child.wait().expect("it ends")
     }
 
@@ -234,22 +292,28 @@ impl Drop for Server {
     }
 }
 
-/// Runs `greenroom` with these arguments to its end.
-pub fn greenroom(arguments: &[&str]) -> Output {
-    let mut command = Command::new(build::greenroom());
+/// Without what this process is configured by.
+fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
         command.env_remove(name);
     }
+}
+
+/// Runs `greenroom` with these arguments to its end.
+pub fn greenroom(arguments: &[&str]) -> Output {
+    let mut command = Command::new(build::greenroom());
+    clean(&mut command);
     command.args(arguments).output().expect("greenroom runs")
 }
 
 /// `greenroom audit --data DIR --json`: the exit code and what it says.
 pub fn audit(data: &Path) -> (Option<i32>, serde_json::Value) {
     let mut command = Command::new(build::greenroom());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
-        command.env_remove(name);
-    }
-    let output = command.envs(store(data)).args(["audit", "--data"]).arg(data).arg("--json").output().expect("it runs");
+    clean(&mut command);
+    report(&command.envs(store(data)).args(["audit", "--data"]).arg(data).arg("--json").output().expect("it runs"))
+}
+
+fn report(output: &Output) -> (Option<i32>, serde_json::Value) {
     let text = String::from_utf8_lossy(&output.stdout);
     let json = serde_json::from_str(&text)
         .unwrap_or_else(|e| panic!("audit: {e}: {text} {}", String::from_utf8_lossy(&output.stderr)));

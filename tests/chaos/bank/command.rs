@@ -1,0 +1,74 @@
+//! What an account can be told, and what it then remembers: the language that the server under
+//! test and its clients share, and nothing else.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One command. `mark` names it, differently from every other command of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Command {
+    /// Write it down.
+    Note { mark: String },
+    /// Write it down, failing retryably so many times first.
+    Flaky { mark: String, fails: u32 },
+    /// Fail for good, after having changed everything.
+    Refuse { mark: String },
+    /// Fail retryably for ever, after having changed everything.
+    Doomed { mark: String },
+    /// Give money to another account.
+    Send { mark: String, to: String, amount: i64 },
+    /// By another account: here is money.
+    Receive { mark: String, amount: i64 },
+    /// Write it down, and that it rang after so many milliseconds.
+    Later { mark: String, ms: u64 },
+    /// By a timer: write down that it rang, and when.
+    Ring { mark: String },
+}
+
+/// What a client posts.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Telling {
+    /// What to do.
+    pub(crate) command: Command,
+    /// Not before so many milliseconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after_ms: Option<u64>,
+}
+
+/// What an account remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Account {
+    /// What it has; below zero when it gave more than it got.
+    pub(crate) balance: i64,
+    /// Everything it did, oldest first.
+    pub(crate) tape: Vec<Entry>,
+}
+
+/// One thing an account did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Entry {
+    /// What.
+    pub(crate) what: What,
+    /// By which command, or because of which.
+    pub(crate) mark: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub(crate) at: i64,
+}
+
+/// What an account can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum What {
+    /// Written down.
+    Noted,
+    /// Money given.
+    Sent,
+    /// Money got.
+    Received,
+    /// A timer rang.
+    Rang,
+    /// What must never remain: the mark of a command that failed.
+    Leaked,
+}

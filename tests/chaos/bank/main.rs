@@ -1,0 +1,121 @@
+//! The server under test: accounts that write down everything they do. Greenroom's own command
+//! line around one actor, so what is killed is what users run.
+
+mod command;
+
+use std::{process::ExitCode, time::Duration};
+
+use actix_web::{HttpResponse, get, post, web};
+use command::{Account, Command, Entry, Telling, What};
+use garde::Validate;
+use greenroom::{
+    cli::{self, Product},
+    config::Config,
+    gateway::{Intake, Problem, Valid},
+    prelude::*,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Accounts;
+
+impl Actor for Accounts {
+    const KIND: &'static str = "account";
+    type State = Account;
+    type Command = Command;
+    type Reply = usize;
+
+    async fn handle(&self, account: &mut Account, command: Command, cx: &Context<Self>) -> Result<usize> {
+        let mut write = |what, mark: &str| account.tape.push(Entry { what, mark: mark.to_owned(), at: cx.now() });
+        match command {
+            Command::Note { mark } => write(What::Noted, &mark),
+            Command::Flaky { mark, fails } => {
+                write(What::Noted, &mark);
+                if cx.attempt() <= fails {
+                    leak(account, &mark, cx);
+                    return Err(Error::new("the vendor is away"));
+                }
+            }
+            Command::Refuse { mark } => {
+                leak(account, &mark, cx);
+                return Err(Error::terminal("never").code("refused"));
+            }
+            Command::Doomed { mark } => {
+                leak(account, &mark, cx);
+                return Err(Error::new("the vendor is gone").code("doomed"));
+            }
+            Command::Send { mark, to, amount } => {
+                write(What::Sent, &mark);
+                account.balance -= amount;
+                cx.tell(Self::at(to), Command::Receive { mark, amount });
+            }
+            Command::Receive { mark, amount } => {
+                write(What::Received, &mark);
+                account.balance += amount;
+            }
+            Command::Later { mark, ms } => {
+                write(What::Noted, &mark);
+                cx.tell(cx.me(), Command::Ring { mark }).after(Duration::from_millis(ms));
+            }
+            Command::Ring { mark } => write(What::Rang, &mark),
+        }
+        Ok(account.tape.len())
+    }
+
+    /// Whatever fails for a moment holds up its account for a moment.
+    fn retry(&self) -> Retry {
+        Retry::times(4).backoff(Duration::from_millis(40), Duration::from_millis(160))
+    }
+}
+
+/// Changes everything there is to change; nothing of it may remain.
+fn leak(account: &mut Account, mark: &str, cx: &Context<Accounts>) {
+    account.balance += 1_000_000;
+    account.tape.push(Entry { what: What::Leaked, mark: mark.to_owned(), at: cx.now() });
+    cx.tell(Accounts::at("leak"), Command::Receive { mark: mark.to_owned(), amount: 1_000_000 });
+}
+
+/// As [`Telling`], with nothing to validate beyond its form.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(transparent)]
+struct Told(#[garde(skip)] Telling);
+
+/// Tells an account something.
+#[utoipa::path(
+    params(("account" = String, Path, description = "Its key")),
+    request_body = Telling,
+    responses((status = 202, description = "Accepted"))
+)]
+#[post("/accounts/{account}/commands")]
+async fn tell(intake: Intake, account: web::Path<String>, told: Valid<Told>) -> Result<HttpResponse, Problem> {
+    let Telling { command, after_ms } = told.0.0;
+    let acceptance = intake.accept(Accounts::at(account.into_inner()), command);
+    match after_ms {
+        Some(ms) => acceptance.after(Duration::from_millis(ms)).answer(Value::Null).await,
+        None => acceptance.answer(Value::Null).await,
+    }
+}
+
+/// Everything an account did.
+#[utoipa::path(
+    params(("account" = String, Path, description = "Its key")),
+    responses((status = 200, description = "The account", body = Account))
+)]
+#[get("/accounts/{account}")]
+async fn show(node: Node, account: web::Path<String>) -> Result<web::Json<Account>, Problem> {
+    Ok(web::Json(node.state::<Accounts>(&account).await?.unwrap_or_default()))
+}
+
+fn features(_: &Config) -> Result<Vec<Feature>> {
+    Ok(vec![Feature::new(Accounts).routes(|routes| {
+        routes.service(tell).service(show);
+    })])
+}
+
+fn main() -> ExitCode {
+    cli::main(Product::new("bank", env!("CARGO_PKG_VERSION"), features))
+}

@@ -1,0 +1,102 @@
+//! What a client tells, and how each telling must end. Decided by the seed alone, before anything
+//! is sent: the prediction owes nothing to what a server says.
+
+use std::time::Duration;
+
+use crate::{command::Command, support::Random};
+
+/// Accounts that are told things at the same time.
+const ACCOUNTS: u64 = 300;
+/// After so many tellings a client moves on to fresh accounts, so that tapes stay short.
+const GENERATION: u64 = 600;
+
+/// One telling.
+pub(crate) struct Task {
+    pub(crate) account: String,
+    pub(crate) command: Command,
+    /// A timer.
+    pub(crate) after: Option<Duration>,
+    /// Wait for the end, by `Prefer: wait`.
+    pub(crate) wait: bool,
+    /// Try to cancel it once it is promised.
+    pub(crate) cancel: bool,
+    /// Ask again once it is promised: it must be the same promise.
+    pub(crate) repeat: bool,
+}
+
+/// One client's tellings.
+pub(crate) struct Script {
+    random: Random,
+    client: u64,
+    next: u64,
+}
+
+impl Script {
+    pub(crate) fn of(seed: u64, client: u64) -> Self {
+        Self { random: Random::seeded(seed ^ client.wrapping_mul(0x5851_f42d_4c95_7f2d)), client, next: 0 }
+    }
+
+    /// Some accounts are told far more than others.
+    fn account(&mut self) -> String {
+        let generation = self.next / GENERATION;
+        let busy = if self.random.chance(10) { 4 } else { ACCOUNTS };
+        format!("g{generation}-{}", self.random.below(busy))
+    }
+
+    pub(crate) fn next(&mut self) -> Task {
+        let account = self.account();
+        let mark = format!("c{}-{}", self.client, self.next);
+        let (mut after, mut cancel) = (None, false);
+        let command = match self.random.below(100) {
+            0..20 => {
+                let to = self.account();
+                Command::Send { mark, to, amount: 1 + self.random.below(100) as i64 }
+            }
+            20..30 => {
+                after = Some(Duration::from_millis(200 + self.random.below(3_000)));
+                cancel = self.random.chance(30);
+                Command::Ring { mark }
+            }
+            30..35 => Command::Later { mark, ms: 100 + self.random.below(2_000) },
+            35..43 => Command::Flaky { mark, fails: 1 + self.random.below(2) as u32 },
+            43..47 => Command::Refuse { mark },
+            47 => Command::Doomed { mark },
+            _ => {
+                cancel = self.random.chance(4);
+                Command::Note { mark }
+            }
+        };
+        self.next += 1;
+        let wait = after.is_none() && self.random.chance(10);
+        Task { account, command, after, wait, cancel, repeat: self.random.chance(5) }
+    }
+}
+
+impl Command {
+    /// Its name in the run.
+    pub(crate) fn mark(&self) -> &str {
+        match self {
+            Self::Note { mark } | Self::Flaky { mark, .. } | Self::Refuse { mark } | Self::Doomed { mark } => mark,
+            Self::Send { mark, .. } | Self::Receive { mark, .. } => mark,
+            Self::Later { mark, .. } | Self::Ring { mark } => mark,
+        }
+    }
+}
+
+/// How a telling must end, if nobody cancelled it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Completed,
+    /// With this code.
+    Failed(&'static str),
+    DeadLettered(&'static str),
+}
+
+/// How `command` must end.
+pub(crate) fn end(command: &Command) -> End {
+    match command {
+        Command::Refuse { .. } => End::Failed("refused"),
+        Command::Doomed { .. } => End::DeadLettered("doomed"),
+        _ => End::Completed,
+    }
+}

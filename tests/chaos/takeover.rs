@@ -1,0 +1,100 @@
+//! How long the keys of a killed node are without an owner (G9): one probe a partition, asked from
+//! the moment of the kill until it completes on another node.
+
+use std::{
+    collections::HashMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use greenroom::Address;
+
+use crate::{
+    client::Talk,
+    command::Command,
+    history::History,
+    nodes::Nodes,
+    script::Task,
+    stage::Stage,
+    support::{Client, eventually},
+};
+
+/// As in `config.toml`.
+const PARTITIONS: u16 = 16;
+
+/// One partition of a killed node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Takeover {
+    pub(crate) partition: u16,
+    /// From the kill to the first completed request.
+    pub(crate) took: Duration,
+}
+
+/// Asks, under names of its own.
+pub(crate) struct Prober<'a> {
+    stage: &'a Stage,
+    history: &'a History,
+    /// An account in each partition.
+    accounts: HashMap<u16, String>,
+    asked: u64,
+}
+
+impl<'a> Prober<'a> {
+    pub(crate) fn new(stage: &'a Stage, history: &'a History) -> Self {
+        let mut accounts = HashMap::new();
+        for number in 0.. {
+            let account = format!("probe-{number}");
+            let address = Address::new("account", &account).expect("an address");
+            accounts.entry(address.partition(PARTITIONS)).or_insert(account);
+            if accounts.len() == usize::from(PARTITIONS) {
+                break;
+            }
+        }
+        Self { stage, history, accounts, asked: 0 }
+    }
+
+    /// Kills the node in `slot` and measures, for each of its partitions.
+    pub(crate) fn measure(&mut self, slot: usize, nodes: &mut Nodes<'_>) -> Vec<Takeover> {
+        let partitions = nodes.partitions(slot);
+        nodes.kill(slot);
+        let killed = Instant::now();
+        self.asked += 1;
+        let this = &*self;
+        thread::scope(|scope| {
+            let probes: Vec<_> = partitions
+                .into_iter()
+                .map(|partition| {
+                    scope.spawn(move || {
+                        this.probe(partition);
+                        Takeover { partition, took: killed.elapsed() }
+                    })
+                })
+                .collect();
+            probes.into_iter().map(|probe| probe.join().expect("it is taken over")).collect()
+        })
+    }
+
+    /// Tells an account of the partition something and waits until it is done.
+    fn probe(&self, partition: u16) {
+        let mark = format!("p{partition}-{}", self.asked);
+        let task = Task {
+            account: self.accounts[&partition].clone(),
+            command: Command::Note { mark },
+            after: None,
+            wait: false,
+            cancel: false,
+            repeat: false,
+        };
+        let mut talk = Talk::new(self.stage, self.history, u64::from(partition) ^ self.asked);
+        let Some((request, _)) = talk.tell(&task) else { panic!("the probe of partition {partition} was refused") };
+        let nodes = self.stage.nodes();
+        let clients: Vec<Client> = nodes.iter().map(|node| Client::patient(node, Duration::from_secs(5))).collect();
+        let path = format!("/requests/{request}");
+        let mut turn = clients.iter().cycle();
+        // Asked again and again: whether somebody who waits is told in time is another question.
+        eventually(&format!("partition {partition} to be served after a kill"), || {
+            let answer = turn.next()?.send("GET", &path, &[], None).ok()?;
+            (answer.status == 200 && answer.json()["status"] == "completed").then_some(())
+        });
+    }
+}
