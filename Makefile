@@ -19,9 +19,10 @@ setup: ## install what the tests need besides Rust (into .venv and .parts)
 
 # The servers that tests share run meanwhile, and whatever happens are ended with it. To run one test
 # by hand: `tests/servers start && . .parts/run/env`.
+# Not $(MAKE): that would run this line, and stop the servers, when make is only asked what it would do.
 test: setup ## everything that runs: tests, documentation, examples
 	@trap 'tests/servers stop' EXIT; trap 'exit 130' INT; trap 'exit 143' HUP TERM; \
-	tests/servers start && . ./.parts/run/env && $(MAKE) --no-print-directory unit stores doc examples
+	tests/servers start && . ./.parts/run/env && make --no-print-directory unit stores doc examples
 
 # Process tests run the real binary, so it is built first.
 unit:

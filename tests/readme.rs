@@ -127,11 +127,16 @@ fn the_page_about_clusters_does_what_it_says() {
 
 #[test]
 fn the_commands_of_make_are_there() {
-    for (target, runs) in [("run", "--bin greenroom -- serve"), ("test", "nextest run"), ("test", "cargo test")] {
+    for (target, runs) in [
+        ("run", "--bin greenroom -- serve"),
+        ("unit", "nextest run"),
+        ("doc", "cargo test"),
+        ("test", "unit stores doc"),
+    ] {
         let output =
             Command::new("make").args(["-n", target]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
         let recipe = String::from_utf8_lossy(&output.stdout);
-        let either = target == "test" && (recipe.contains("nextest run") || recipe.contains(" test --workspace"));
+        let either = target == "unit" && (recipe.contains("nextest run") || recipe.contains(" test --workspace"));
         assert!(output.status.success() && (recipe.contains(runs) || either), "make {target}: {recipe}");
     }
 }
