@@ -81,7 +81,7 @@ fn after(data: &Path, tamper: impl FnOnce(&Connection) -> usize) -> Value {
 #[test]
 fn what_is_missing_or_double_is_found_and_named() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = crate::support::server::Setup::on(dir.path()).embedded().start();
     let client = server.client();
     let promise = place(&client);
     let (placed, order) = (promise["request"].as_str().unwrap(), promise["order"].as_str().unwrap());

@@ -168,7 +168,7 @@ fn garbage_on_the_wire_enqueues_nothing_and_harms_nobody() {
 /// The timer to ship of a paid order, changed on the disk by `sql` and due at once.
 fn with_broken_timer(sql: &str, check: impl Fn(&Value)) {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = crate::support::server::Setup::on(dir.path()).embedded().start();
     let client = server.client();
     let lines = json!([{"sku": "tea", "quantity": 2, "unit_price": 450}]);
     let placed =
@@ -185,7 +185,7 @@ fn with_broken_timer(sql: &str, check: impl Fn(&Value)) {
     assert_eq!(db.execute(&format!("UPDATE deferred SET due = 1, {sql}"), []).unwrap(), 1);
     drop(db);
 
-    let server = Server::start(dir.path());
+    let server = crate::support::server::Setup::on(dir.path()).embedded().start();
     let client = server.client();
     let letters = || client.get("/admin/dead-letters").expect(200).json()["items"].as_array().unwrap().clone();
     let letter = eventually("a dead letter", || letters().first().cloned());

@@ -18,22 +18,22 @@ fn refusal(setup: &Setup) -> String {
 #[test]
 fn a_second_process_on_the_same_data_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
-    let said = refusal(&Setup::on(dir.path()));
+    let server = Setup::on(dir.path()).embedded().start();
+    let said = refusal(&Setup::on(dir.path()).embedded());
     assert!(said.contains("in use by another process") && said.contains(&server.id().to_string()), "{said}");
     // The first is not disturbed, and its death frees the data at once.
     server.client().get("/readyz").expect(200);
     server.kill();
-    Server::start(dir.path()).client().get("/readyz").expect(200);
+    Setup::on(dir.path()).embedded().start().client().get("/readyz").expect(200);
 }
 
 #[test]
 fn another_number_of_partitions_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(Server::start(dir.path()).terminate().success());
-    let said = refusal(&Setup::on(dir.path()).set("store", "partitions", "8"));
+    assert!(Setup::on(dir.path()).embedded().start().terminate().success());
+    let said = refusal(&Setup::on(dir.path()).embedded().set("store", "partitions", "8"));
     assert!(said.contains("16") && said.contains('8') && said.contains("partitions"), "{said}");
-    assert!(Server::start(dir.path()).terminate().success(), "and nothing was harmed");
+    assert!(Setup::on(dir.path()).embedded().start().terminate().success(), "and nothing was harmed");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("greenroom.db");
     std::fs::write(&file, "my holiday pictures, not a database at all").unwrap();
-    let said = refusal(&Setup::on(dir.path()));
+    let said = refusal(&Setup::on(dir.path()).embedded());
     assert!(said.contains("not a database"), "{said}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "my holiday pictures, not a database at all");
 }

@@ -23,6 +23,7 @@ pub struct Setup {
     config: Option<PathBuf>,
     variables: Vec<(String, String)>,
     listen: String,
+    embedded: bool,
 }
 
 impl Setup {
@@ -35,6 +36,7 @@ impl Setup {
             config: None,
             variables: Vec::new(),
             listen: "127.0.0.1:0".into(),
+            embedded: false,
         }
     }
 
@@ -57,10 +59,20 @@ impl Setup {
         self
     }
 
+    /// On a file of its own, whatever store the tests are on: for what is about the file.
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
     /// Listening there.
     pub fn listen(mut self, address: &str) -> Self {
         self.listen = address.to_owned();
         self
+    }
+
+    fn store(&self) -> Vec<(String, String)> {
+        if self.embedded { Vec::new() } else { store(&self.data) }
     }
 
     /// Starts the process, without waiting for anything.
@@ -92,7 +104,7 @@ impl Setup {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
             command.env_remove(name);
         }
-        command.envs(self.variables.iter().cloned());
+        command.envs(self.store()).envs(self.variables.iter().cloned());
         command
     }
 
@@ -146,6 +158,27 @@ fn listening(line: &str) -> Option<String> {
     // Fields may lie flat or below `fields`, depending on the format of the log.
     let fields = log.get("fields").unwrap_or(&log);
     (fields["message"] == "serving").then(|| fields["listen"].as_str().map(str::to_owned))?
+}
+
+/// What makes a process use the store that `GREENROOM_TEST_STORE` names: the servers that tests share,
+/// under names that go with the data directory, so that whoever starts on it again finds its own.
+fn store(data: &Path) -> Vec<(String, String)> {
+    let which = greenroom::testing::Which::from_env().expect("GREENROOM_TEST_STORE");
+    if which == greenroom::testing::Which::Embedded || data.join("greenroom.db").exists() {
+        return Vec::new();
+    }
+    let options = which.cluster(&Default::default()).expect("servers");
+    let name: String = data.display().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let set = |key: &str, value: &str| (format!("GREENROOM_STORE__{key}"), value.to_owned());
+    vec![
+        set("KIND", "cluster"),
+        set("REDIS", &options.redis),
+        set("MONGO", &options.mongo),
+        set("PREFIX", &name),
+        set("DATABASE", &name),
+        // Somebody has just killed the last owner and waits.
+        set("LEASE", "500ms"),
+    ]
 }
 
 /// A running `greenroom serve`; killed when dropped.
@@ -272,7 +305,7 @@ pub fn greenroom(arguments: &[&str]) -> Output {
 
 /// `greenroom audit --data DIR --json`: the exit code and what it says.
 pub fn audit(data: &Path) -> (Option<i32>, serde_json::Value) {
-    report(&greenroom(&["audit", "--data", data.to_str().expect("UTF-8"), "--json"]))
+    Setup::on(data).audit()
 }
 
 fn report(output: &Output) -> (Option<i32>, serde_json::Value) {

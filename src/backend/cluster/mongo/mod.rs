@@ -40,9 +40,9 @@ pub(super) struct States {
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// Waits for an answer, but not for ever: a server that was stopped still holds its connections.
-async fn within<T, E: std::fmt::Display>(answer: impl IntoFuture<Output = Result<T, E>>) -> Result<T> {
-    match tokio::time::timeout(ANSWER, answer.into_future()).await {
-        Ok(answer) => answer.map_err(|e| Error::new(format!("MongoDB: {e}")).code("mongodb")),
+async fn within<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(ANSWER, answer).await {
+        Ok(answer) => answer,
         Err(_) => Err(Error::new(format!("MongoDB did not answer within {ANSWER:?}")).code("mongodb")),
     }
 }

@@ -136,7 +136,7 @@ async fn update(db: &Database, kind: &str, ops: &[StateOp]) -> Result<Vec<Writte
         "ordered": false,
         "writeConcern": { "w": "majority", "j": true, "wtimeout": 10_000 },
     };
-    let answer = within(db.run_raw_command(command)).await.map_err(|e| e.to_string())?;
+    let answer = within(async { db.run_raw_command(command).await.map_err(fault) }).await.map_err(|e| e.to_string())?;
     if let Ok(error) = answer.get_document("writeConcernError") {
         return Err(format!("not on a majority: {error:?}"));
     }
@@ -205,7 +205,7 @@ impl States {
                 "ordered": false,
                 "writeConcern": { "w": "majority", "j": true, "wtimeout": 10_000 },
             };
-            let answer = within(self.db.run_raw_command(command)).await?;
+            let answer = within(async { self.db.run_raw_command(command).await.map_err(fault) }).await?;
             if answer.get_array("writeErrors").is_ok() || answer.get_document("writeConcernError").is_ok() {
                 return Err(crate::Error::new(format!("MongoDB did not claim states: {answer:?}")).code("mongodb"));
             }
