@@ -4,7 +4,7 @@ CARGO ?= cargo
 # nextest runs tests in parallel, each in a process of its own; without it cargo's own runner does.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help run setup test unit doc examples chaos lint verify
+.PHONY: stores help run setup test unit doc examples chaos lint verify
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,7 +21,7 @@ setup: ## install what the tests need besides Rust (into .venv and .parts)
 # by hand: `tests/servers start && . .parts/run/env`.
 test: setup ## everything that runs: tests, documentation, examples
 	@trap 'tests/servers stop' EXIT; trap 'exit 130' INT; trap 'exit 143' HUP TERM; \
-	tests/servers start && . ./.parts/run/env && $(MAKE) --no-print-directory unit doc examples
+	tests/servers start && . ./.parts/run/env && $(MAKE) --no-print-directory unit stores doc examples
 
 # Process tests run the real binary, so it is built first.
 unit:
@@ -31,6 +31,13 @@ ifeq ($(NEXTEST),yes)
 else
 	$(CARGO) test --workspace --all-targets --no-fail-fast
 endif
+
+# The guarantees once more on each store of a cluster. The embedded one has been killed 200 times.
+stores:
+	@set -e; for store in redis valkey redis-cluster; do \
+		echo "── the guarantees on $$store"; \
+		GREENROOM_TEST_STORE=$$store GREENROOM_TEST_KILLS=20 $(CARGO) $(if $(NEXTEST),nextest run --no-fail-fast,test) --test guarantees --test features; \
+	done
 
 doc:
 	$(CARGO) test --workspace --doc

@@ -105,7 +105,7 @@ impl Redis {
         let dir = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let ours = std::path::Path::new(".parts/bin/redis-server");
-        let program = if ours.exists() { ours.canonicalize().unwrap() } else { "redis-server".into() };
+        let program = if ours.exists() { std::path::absolute(ours).unwrap() } else { "redis-server".into() };
         let child = Command::new(program)
             .current_dir(dir.path())
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])

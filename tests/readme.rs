@@ -13,6 +13,7 @@ use std::{
 use support::build;
 
 const README: &str = include_str!("../README.md");
+const CLUSTER: &str = include_str!("../docs/CLUSTER.md");
 
 /// Stands for `make run`: what its recipe runs, on a port of this test, without compiling again.
 /// `curl` goes to that port. All else is run as it is written.
@@ -36,8 +37,8 @@ trap '[ -z "$server" ] || kill -9 $server' EXIT
 "#;
 
 /// A fenced block: its language and text.
-fn blocks() -> Vec<(&'static str, &'static str)> {
-    let fences: Vec<&str> = README.split("\n```").collect();
+fn blocks(page: &'static str) -> Vec<(&'static str, &'static str)> {
+    let fences: Vec<&str> = page.split("\n```").collect();
     let inside = fences.iter().skip(1).step_by(2);
     inside.map(|block| block.split_once('\n').expect("a block has a language and lines")).collect()
 }
@@ -58,24 +59,30 @@ fn matches(pattern: &str, text: &str) -> bool {
     true
 }
 
-#[test]
-fn every_command_does_what_is_said() {
+/// Runs the page's `sh` blocks in one shell and holds each `text` block against what was printed
+/// before it; how many were held.
+fn run(page: &'static str, prelude: &str, change: impl Fn(&str) -> String) -> usize {
     let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let greenroom = build::greenroom();
     let bin = dir.path().join("target/debug");
     std::fs::create_dir_all(&bin).unwrap();
-    std::os::unix::fs::symlink(greenroom, bin.join("greenroom")).unwrap();
+    std::os::unix::fs::symlink(build::greenroom(), bin.join("greenroom")).unwrap();
 
-    let blocks = blocks();
-    let mut script = PRELUDE.to_owned();
+    let blocks = blocks(page);
+    let mut script = prelude.to_owned();
     for (number, (_, code)) in blocks.iter().enumerate().filter(|(_, (language, _))| *language == "sh") {
-        script += &format!("\nprintf '\\n===== {number}\\n'\n{code}\n");
+        script += &format!("\nprintf '\\n===== {number}\\n'\n{}\n", change(code));
     }
+    let ports: Vec<String> = (0..3)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().port().to_string())
+        .collect();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("bash")
         .current_dir(dir.path())
-        .envs([("PATH", path.as_str()), ("PORT", &port.to_string()), ("GREENROOM_LOG__FORMAT", "json")])
+        .envs([("PATH", path.as_str()), ("GREENROOM_LOG__FORMAT", "json")])
+        .envs(["PORT", "PORT_A", "PORT_B"].into_iter().zip(&ports))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -90,11 +97,32 @@ fn every_command_does_what_is_said() {
     for (number, (language, expected)) in blocks.iter().enumerate() {
         if *language == "text" {
             let printed = of(number - 1).unwrap_or_else(|| panic!("block {number} follows no command"));
-            assert!(matches(expected, printed), "README says\n{expected}\nbut it printed\n{printed}\n{complained}");
+            assert!(matches(expected, printed), "the page says\n{expected}\nbut it printed\n{printed}\n{complained}");
             checked += 1;
         }
     }
+    checked
+}
+
+#[test]
+fn every_command_does_what_is_said() {
+    let checked = run(README, PRELUDE, str::to_owned);
     assert!(checked >= 8, "only {checked} outputs were checked");
+}
+
+/// Two nodes on the servers that tests share, killed when the shell ends.
+#[test]
+fn the_page_about_clusters_does_what_it_says() {
+    let options = greenroom::testing::Which::Redis.cluster(&Default::default()).unwrap();
+    let prelude = format!(
+        "set -u\nexport GREENROOM_STORE__PREFIX={0} GREENROOM_STORE__DATABASE={0}\ntrap 'kill -9 $(jobs -p) 2>/dev/null' EXIT\n",
+        options.prefix
+    );
+    let change = |code: &str| {
+        let code = code.replace("redis://localhost:6379", &options.redis);
+        code.replace("mongodb://localhost:27017", &format!("'{}'", options.mongo)).replace("& \n", "&\n")
+    };
+    assert_eq!(run(CLUSTER, &prelude, change), 3);
 }
 
 #[test]
@@ -110,7 +138,7 @@ fn the_commands_of_make_are_there() {
 
 #[test]
 fn the_actor_is_the_example() {
-    let (_, shown) = blocks().into_iter().find(|(language, _)| *language == "rust").expect("an actor");
+    let (_, shown) = blocks(README).into_iter().find(|(language, _)| *language == "rust").expect("an actor");
     let example = include_str!("../examples/hello.rs");
     let (_, code) = example.split_once("\n\n").expect("a header");
     assert_eq!(shown.trim(), code.trim());

@@ -6,11 +6,12 @@ use std::{collections::HashMap, time::Duration};
 use fred::types::Value;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     Core, encode,
     mongo::{self, Saved, StateOp, Written},
+    place::Place,
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
@@ -37,8 +38,11 @@ pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit]) -> Vec<R
         let refused = if error.is_terminal() { Refused::Stale } else { Refused::Unavailable(error.to_string()) };
         return vec![Err(refused); batch.len()];
     }
+    let place = &core.places[usize::from(lease.partition)];
+    let redone = place.redone();
     write_states(core, lease, batch, &ready, &mut answers).await;
-    finish(core, lease, batch, ready, &mut answers).await;
+    let disturbed = place.redone() != redone;
+    finish(core, lease, batch, ready, disturbed, &mut answers).await;
     answers
 }
 
@@ -128,37 +132,63 @@ async fn write_states(
 
 /// Does in Redis what the commits say whose state is written: ends, defers and parks messages, and puts
 /// the outbox where it is delivered from, in one call.
-async fn finish(core: &Core, lease: Lease, batch: &[Commit], ready: Vec<Ready>, answers: &mut [Result<(), Refused>]) {
+async fn finish(
+    core: &Core,
+    lease: Lease,
+    batch: &[Commit],
+    ready: Vec<Ready>,
+    disturbed: bool,
+    answers: &mut [Result<(), Refused>],
+) {
     let partition = lease.partition;
     let place = &core.places[usize::from(partition)];
-    let serial = place.next_serial();
-    let mut args = vec![number(lease.epoch), number(serial)];
-    let mut going = Vec::new();
-    for (index, ready) in ready.into_iter().enumerate() {
-        if answers[index].is_ok() {
-            args.push(arg(ready.blob));
-            going.push((index, ready.outbox));
-        }
-    }
-    if going.is_empty() {
+    // Somebody may have finished one of these meanwhile: then each is looked at by itself.
+    let together = |commit: &Commit| !disturbed && encode::plain(commit);
+    let written: Vec<usize> = (0..batch.len()).filter(|index| answers[*index].is_ok()).collect();
+    let (plain, others): (Vec<usize>, Vec<usize>) = written.into_iter().partition(|index| together(&batch[*index]));
+    if plain.is_empty() && others.is_empty() {
         return;
     }
+    let ends = match plain.is_empty() {
+        true => Vec::new(),
+        false => encode::ends(plain.iter().map(|index| &batch[*index])),
+    };
+    let mut args = vec![number(lease.epoch), number(place.next_serial()), arg(ends)];
+    let mut ready: Vec<Option<Ready>> = ready.into_iter().map(Some).collect();
+    let mut outboxes = Vec::with_capacity(others.len());
+    for index in &others {
+        let Some(ready) = ready[*index].take() else { continue };
+        args.push(arg(ready.blob));
+        outboxes.push(ready.outbox);
+    }
     let Some(answer) = persist(core, partition, args).await else {
-        going.iter().for_each(|(index, _)| answers[*index] = Err(Refused::Stale));
+        plain.iter().chain(&others).for_each(|index| answers[*index] = Err(Refused::Stale));
         return;
     };
     let mut parts = list(answer).into_iter();
     let gone = parts.next().map(list).unwrap_or_default();
-    let sent = parts.next().unwrap_or(Value::Null);
+    let ended = parts.next().as_ref().map_or(0, int) as usize;
     // Three numbers for each that left; none of those of a commit that was refused.
-    let mut sent = match sent {
-        Value::Array(sent) => Some(sent.into_iter()),
+    let sent = match parts.next() {
+        Some(Value::Array(sent)) => Some(sent),
         _ => None,
     };
-    let (mut mail, mut timer, mut leaving) = (false, false, Vec::new());
-    for ((index, outbox), gone) in going.into_iter().zip(gone) {
-        let commit = &batch[index];
-        let number = int(&gone) as u64;
+    let expected: usize = plain.iter().map(|index| batch[*index].done.len()).sum();
+    for index in &plain {
+        let commit = &batch[*index];
+        match commit.done.first() {
+            Some(first) if ended == 0 && commit.state.is_none() => answers[*index] = Err(Refused::Gone(first.position)),
+            _ => place.ended(commit.done.iter().map(|done| done.position.number())),
+        }
+    }
+    if ended != expected && ended > 0 {
+        error!(partition, expected, ended, "some messages that were handled were no longer there");
+    }
+    let known = sent.is_some();
+    let mut notes =
+        Notes { place, sent: sent.unwrap_or_default().into_iter(), leaving: Vec::new(), mail: false, timer: false };
+    for ((index, outbox), gone) in others.into_iter().zip(outboxes).zip(gone) {
+        let (commit, number) = (&batch[index], int(&gone) as u64);
         if number > 0 {
             // A written state was finished by whoever found it unfinished.
             if commit.state.is_none() {
@@ -166,33 +196,49 @@ async fn finish(core: &Core, lease: Lease, batch: &[Commit], ready: Vec<Ready>, 
             }
             continue;
         }
-        timer |= !commit.deferred.is_empty();
+        notes.timer |= !commit.deferred.is_empty();
         place.ended(commit.done.iter().map(|done| done.position.number()));
-        let Some(sent) = &mut sent else { continue };
-        for parcel in outbox {
-            let (Some(serial), Some(to), Some(seq)) = (sent.next(), sent.next(), sent.next()) else { break };
-            match (int(&serial) as u64, int(&to) as u64, int(&seq) as u64) {
-                (0, number, 0) => {
-                    place.tail.push(number, &parcel.envelope, parcel.bytes.len());
-                    mail = true;
-                }
-                (0, number, _) => {
-                    place.tail.pass(number);
-                    timer = true;
-                }
-                (serial, _, seq) => leaving.push((serial, seq, parcel)),
-            }
+        if known {
+            outbox.into_iter().for_each(|parcel| notes.left(parcel));
         }
     }
-    if sent.is_none() {
+    if !known {
         // It had happened before, and what it sent was in the answer that was lost.
         place.look_again();
         place.outbox.look_again();
     }
+    let Notes { leaving, mail, timer, .. } = notes;
     if !leaving.is_empty() {
         place.outbox.push(leaving.into_iter());
     }
     place.notify(mail, timer);
+}
+
+/// What a group's answer says of its outboxes.
+struct Notes<'a> {
+    place: &'a Place,
+    sent: std::vec::IntoIter<Value>,
+    leaving: Vec<(u64, u64, encode::Parcel)>,
+    mail: bool,
+    timer: bool,
+}
+
+impl Notes<'_> {
+    fn left(&mut self, parcel: encode::Parcel) {
+        let mut next = || self.sent.next().as_ref().map_or(0, int) as u64;
+        match (next(), next(), next()) {
+            // To its own partition: it is there already, in the mailbox or among the deferred.
+            (0, number, 0) => {
+                self.place.tail.push(number, &parcel.envelope, parcel.bytes.len());
+                self.mail = true;
+            }
+            (0, number, _) => {
+                self.place.tail.pass(number);
+                self.timer = true;
+            }
+            (serial, _, seq) => self.leaving.push((serial, seq, parcel)),
+        }
+    }
 }
 
 /// Calls until there is an answer: the serial makes it happen once. `None` when the lease is over.
@@ -270,8 +316,11 @@ async fn redo<'a>(
         args.push(number(witness));
         args.push(arg(blob));
     }
-    let finished = list(core.written(lease.partition, "redo", args).await?);
     let place = &core.places[usize::from(lease.partition)];
+    // Said before it is sent, on the connection that commits use too: whoever does not see this sends
+    // its commit first.
+    place.redo();
+    let finished = list(core.written(lease.partition, "redo", args).await?);
     place.look_again();
     place.outbox.look_again();
     let position = |number: &Value| Position::new(lease.partition, int(number) as u64);

@@ -127,7 +127,18 @@ pub(super) fn commit(commit: &Commit, outbox: &[Parcel]) -> Vec<u8> {
 }
 
 fn done(packer: &mut Packer, at: i64, done: &Done) {
-    let (status, body) = match &done.outcome {
+    let (status, body) = outcome(at, done);
+    packer.int(done.position.number() as i64).int(home(done.home)).int(status);
+    packer.int(done.attempts.into()).int(done.size as i64);
+    match body {
+        Some(body) => packer.bytes(&body),
+        None => packer.nothing(),
+    };
+}
+
+/// How a message ended, as the functions number it, and what is kept of it.
+fn outcome(at: i64, done: &Done) -> (i64, Option<Vec<u8>>) {
+    match &done.outcome {
         Outcome::Completed(reply) => {
             let reply = Some(reply.clone());
             let result = Ended { status: Status::Completed, attempts: done.attempts, reply, error: None };
@@ -138,13 +149,56 @@ fn done(packer: &mut Packer, at: i64, done: &Done) {
             (1, Some(ended(at, &Ended { status: Status::Failed, attempts: done.attempts, reply: None, error })))
         }
         Outcome::Dead(list) => (3, Some(failures(list))),
-    };
-    packer.int(done.position.number() as i64).int(home(done.home)).int(status);
-    packer.int(done.attempts.into()).int(done.size as i64);
-    match body {
-        Some(body) => packer.bytes(&body),
-        None => packer.nothing(),
-    };
+    }
+}
+
+/// Whether all a commit does is to end messages of the mailbox, so that it can be done together with
+/// others like it.
+pub(super) fn plain(commit: &Commit) -> bool {
+    let ends = |done: &Done| done.home == Home::Mailbox && !matches!(done.outcome, Outcome::Dead(_));
+    let only = commit.deferred.is_empty() && commit.parked.is_empty() && commit.outbox.is_empty();
+    only && !commit.done.is_empty() && commit.done.iter().all(ends)
+}
+
+/// Results of this many messages lie in one hash; the functions know it too.
+const BUCKET: u64 = 4096;
+
+/// All [plain] commits of a group as one: `{completed failed bytes ids numbers results}`.
+pub(super) fn ends<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<u8> {
+    let (mut completed, mut failed, mut bytes, mut numbers) = (0, 0, 0, Vec::new());
+    let mut results: std::collections::BTreeMap<u64, Vec<(u64, Vec<u8>)>> = Default::default();
+    for commit in commits {
+        for done in &commit.done {
+            let number = done.position.number();
+            numbers.push(number);
+            bytes += done.size;
+            match done.outcome {
+                Outcome::Completed(_) => completed += 1,
+                _ => failed += 1,
+            }
+            if let (_, Some(body)) = outcome(commit.at, done) {
+                results.entry(number / BUCKET).or_default().push((number, body));
+            }
+        }
+    }
+    let mut packer = Packer::default();
+    packer.array(6).int(completed).int(failed).int(bytes as i64);
+    packer.array(numbers.len());
+    for number in &numbers {
+        packer.bytes(format!("{number}-0").as_bytes());
+    }
+    packer.array(numbers.len());
+    for number in &numbers {
+        packer.bytes(number.to_string().as_bytes());
+    }
+    packer.array(results.len() * 2);
+    for (bucket, pairs) in results {
+        packer.int(bucket as i64).array(pairs.len() * 2);
+        for (number, body) in pairs {
+            packer.bytes(number.to_string().as_bytes()).bytes(&body);
+        }
+    }
+    packer.done()
 }
 
 /// A message that a commit ends for good by completing it: while it waits, the commit is not done.

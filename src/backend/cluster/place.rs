@@ -22,6 +22,7 @@ pub(super) struct Place {
     /// The epoch of the owner on this node; 0 when there is none.
     epoch: AtomicU64,
     serials: Counter,
+    redos: AtomicU64,
     signals: Mutex<Arc<Signals>>,
     inner: Mutex<Inner>,
 }
@@ -64,6 +65,16 @@ impl Place {
 
     pub(super) fn next_serial(&self) -> u64 {
         self.serials.next()
+    }
+
+    /// Commits of earlier owners, or of this one while they are on their way, are about to be finished.
+    pub(super) fn redo(&self) {
+        self.redos.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often that was.
+    pub(super) fn redone(&self) -> u64 {
+        self.redos.load(Ordering::SeqCst)
     }
 
     /// What wakes the present owner.

@@ -19,8 +19,7 @@ use tracing::{info, warn};
 
 use crate::error::{Error, Result};
 
-/// The functions, all of them in one library. Its name carries its version: nodes of two builds can
-/// work side by side while one replaces the other.
+/// The functions, all of them in one library, which says `greenroom_1` where its name goes.
 const LIBRARY: &str = concat!(
     include_str!("functions/base.lua"),
     include_str!("functions/accept.lua"),
@@ -31,6 +30,12 @@ const LIBRARY: &str = concat!(
     include_str!("functions/nodes.lua"),
     include_str!("functions/names.lua"),
 );
+
+/// What the library and its functions are called: by what is in it, so that nodes of two builds work
+/// side by side while one replaces the other.
+fn library() -> String {
+    format!("greenroom_{:016x}", xxhash_rust::xxh3::xxh3_64(LIBRARY.as_bytes()))
+}
 
 /// How long an answer may take before it counts as lost.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -92,6 +97,8 @@ pub(super) struct Redis {
     reader: Client,
     subscriber: SubscriberClient,
     prefix: String,
+    /// The name of the library of functions.
+    library: String,
 }
 
 /// An argument of a function.
@@ -142,7 +149,7 @@ impl Redis {
         subscriber.init().await.map_err(open)?;
         // Reconnecting, it subscribes again; whoever listens looks for what it missed.
         let _resubscribes = subscriber.manage_subscriptions();
-        let redis = Self { lanes: connected, reader, subscriber, prefix: prefix.to_owned() };
+        let redis = Self { lanes: connected, reader, subscriber, prefix: prefix.to_owned(), library: library() };
         redis.load().await?;
         Ok(redis)
     }
@@ -153,10 +160,11 @@ impl Redis {
     }
 
     async fn load(&self) -> Result<()> {
+        let functions = LIBRARY.replace("greenroom_1", &self.library);
         let loaded: FredResult<Value> = if self.clustered() {
-            self.reader.function_load_cluster(true, LIBRARY).await
+            self.reader.function_load_cluster(true, functions).await
         } else {
-            self.reader.function_load(true, LIBRARY).await
+            self.reader.function_load(true, functions).await
         };
         loaded.map(drop).map_err(|e| {
             Error::new(format!("loading Greenroom's functions into Redis (7.0 or newer is needed): {e}")).code("redis")
@@ -199,7 +207,7 @@ impl Redis {
     }
 
     async fn invoke(&self, client: &Client, key: String, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let name = format!("greenroom_1_{function}");
+        let name = format!("{}_{function}", self.library);
         let answer = client.fcall(name.clone(), vec![key.clone()], args.clone()).await;
         match answer {
             // A server that is new, or was emptied: nothing has happened yet.

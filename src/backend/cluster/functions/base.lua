@@ -20,8 +20,8 @@ local BUCKET = 4096
 
 local function num(x) return tonumber(x) or 0 end
 -- Lua writes large numbers as 1e+15.
-local function str(x) return string.format('%.0f', x) end
-local function id(x) return string.format('%.0f-0', x) end
+local function str(x) return string.format('%d', x) end
+local function id(x) return string.format('%d-0', x) end
 local function member(kind, key, number) return kind .. '/' .. key .. '\0' .. string.format('%012x', number) end
 local function bucket(number) return math.floor(number / BUCKET) end
 

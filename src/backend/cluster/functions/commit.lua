@@ -41,11 +41,6 @@ local function apply_one(p, c, book, out)
     end
     if not moved[n] then return n end
   end
-  if #mail > 1 then
-    for i = 1, #mail do
-      if not redis.call('XRANGE', p .. ':mailbox', mail[i], mail[i])[1] then return tonumber(mail[i]:match('^%d+')) end
-    end
-  end
   if #mail > 0 then
     local removed = 0
     for i = 1, #mail, 1000 do
@@ -125,17 +120,47 @@ local function end_group(p, book, out)
   end
 end
 
--- A group of commits under a lease: epoch, serial of the group, then each commit. Answers
--- {answers sent}; a group that comes again, because its answer was lost, is answered again, with
--- 'again' instead of what was sent.
+-- Messages that ended, and nothing else: {completed failed bytes ids numbers results}, results being
+-- bucket and {number body …} of each. Only the owner takes messages out of a mailbox, and it does not say
+-- so of one twice: all are there, or it is an answer that was lost. How many were there.
+local function end_all(p, plain, book, out)
+  local ids, numbers, removed = plain[4], plain[5], 0
+  for i = 1, #ids, 1000 do
+    removed = removed + redis.call('XDEL', p .. ':mailbox', unpack(ids, i, math.min(i + 999, #ids)))
+  end
+  if removed == 0 then return 0 end
+  book.completed = book.completed + plain[1]
+  book.failed = book.failed + plain[2]
+  book.bytes = book.bytes - plain[3]
+  for i = 1, #plain[6], 2 do
+    local b, pairs = plain[6][i], plain[6][i + 1]
+    for at = 1, #pairs, 1000 do
+      redis.call('HSET', p .. ':results:' .. str(b), unpack(pairs, at, math.min(at + 999, #pairs)))
+    end
+    if b < book.swept then book.swept = b end
+  end
+  if out.counted then
+    for i = 1, #numbers, 1000 do redis.call('HDEL', p .. ':attempts', unpack(numbers, i, math.min(i + 999, #numbers))) end
+  end
+  return removed
+end
+
+-- A group of commits under a lease: epoch, serial of the group, those that only end messages (or
+-- nothing), then each of the others. Answers {answers of the others, how many ended, sent}; a group
+-- that comes again, because its answer was lost, is answered again, with 'again' instead of what was
+-- sent.
 local function commit(keys, args)
   local p = keys[1]
   local lease = redis.call('HMGET', p .. ':lease', 'epoch', 'serial', 'answers')
   if lease[1] ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
-  if lease[2] == args[2] then return { cmsgpack.unpack(lease[3]), 'again' } end
-  local book, out, answers = open_book(p), begin_group(p), {}
-  for i = 3, #args do answers[i - 2] = apply_one(p, cmsgpack.unpack(args[i]), book, out) end
+  if lease[2] == args[2] then
+    local kept = cmsgpack.unpack(lease[3])
+    return { kept[1], kept[2], 'again' }
+  end
+  local book, out, answers, ended = open_book(p), begin_group(p), {}, 0
+  if args[3] ~= '' then ended = end_all(p, cmsgpack.unpack(args[3]), book, out) end
+  for i = 4, #args do answers[i - 3] = apply_one(p, cmsgpack.unpack(args[i]), book, out) end
   end_group(p, book, out)
-  redis.call('HSET', p .. ':lease', 'serial', args[2], 'answers', cmsgpack.pack(answers))
-  return { answers, out.sent }
+  redis.call('HSET', p .. ':lease', 'serial', args[2], 'answers', cmsgpack.pack({ answers, ended }))
+  return { answers, ended, out.sent }
 end

@@ -35,7 +35,7 @@ local function discard(keys, args)
       redis.call('HDEL', p .. ':dead', args[i])
       redis.call('ZREM', p .. ':deadline', args[i])
       redis.call('HDEL', p .. ':attempts', args[i])
-      result(p, tonumber(args[i]), string.format('%016.0f{"status":"cancelled","attempts":%d}', now, d[2]), book)
+      result(p, tonumber(args[i]), string.format('%016d{"status":"cancelled","attempts":%d}', now, d[2]), book)
       book.dead = book.dead - 1
       book.cancelled = book.cancelled + 1
       gone = gone + 1
