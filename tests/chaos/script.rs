@@ -39,7 +39,7 @@ impl Script {
     /// Some accounts are told far more than others.
     fn account(&mut self) -> String {
         let generation = self.next / GENERATION;
-        let busy = if self.random.chance(10) { 4 } else { ACCOUNTS };
+        let busy = if self.random.chance(20) { 4 } else { ACCOUNTS };
         format!("g{generation}-{}", self.random.below(busy))
     }
 
@@ -58,11 +58,11 @@ impl Script {
                 Command::Ring { mark }
             }
             30..35 => Command::Later { mark, ms: 100 + self.random.below(2_000) },
-            35..43 => Command::Flaky { mark, fails: 1 + self.random.below(2) as u32 },
-            43..47 => Command::Refuse { mark },
-            47 => Command::Doomed { mark },
+            35..45 => Command::Flaky { mark, fails: 1 + self.random.below(2) as u32 },
+            45..48 => Command::Refuse { mark },
+            48 => Command::Doomed { mark },
             _ => {
-                cancel = self.random.chance(4);
+                cancel = self.random.chance(12);
                 Command::Note { mark }
             }
         };
