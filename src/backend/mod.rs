@@ -50,7 +50,7 @@ impl<T: Mailbox + Commits + States + Requests + DeadLetters + Leases + Nodes + B
 
 /// Durable mailboxes, one per partition.
 pub trait Mailbox: Send + Sync + 'static {
-    /// How many partitions there are; fixed when the store is created.
+    /// How many partitions there are; that does not change while the store is open.
     fn partitions(&self) -> u16;
 
     /// Appends each message to the mailbox of its address's partition, or says why not. Answers
@@ -152,6 +152,12 @@ pub struct Loaded {
 pub trait Requests: Send + Sync + 'static {
     /// Where a message is and how it stands.
     fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>>;
+
+    /// Where a message is now that was accepted at `position`: a store whose partitions were resized
+    /// may have moved it. Whatever else is asked of a message is asked by where it is now.
+    fn locate(&self, position: Position) -> Fut<'_, Result<Position>> {
+        Box::pin(std::future::ready(Ok(position)))
+    }
 
     /// Cancels a message of which no attempt has begun; `false` when there is none such. Only the
     /// owner of its partition may, and must not begin an attempt meanwhile.

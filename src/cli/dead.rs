@@ -187,7 +187,10 @@ fn list(cx: &Context, target: Target, of: &Of, limit: u16, cursor: Option<&str>)
             let after = cursor.map(str::parse::<RequestId>).transpose()?;
             store.read(|backend| async move {
                 let secret = backend.secret();
-                let after = after.map(|id| position(&*backend, id)).transpose()?;
+                let after = match after {
+                    Some(id) => Some(position(&*backend, id).await?),
+                    None => None,
+                };
                 let letters = backend.dead(filter, after, limit).await?;
                 let cursor = letters.last().filter(|_| letters.len() == limit);
                 Ok(json!({
@@ -223,7 +226,7 @@ fn show(cx: &Context, target: Target, id: RequestId) -> Result<Verdict, Trouble>
     let found = match target {
         Target::Server(server) => server.get(&format!("/admin/dead-letters/{id}"))?,
         Target::Store(store) => store.read(|backend| async move {
-            let position = Some(position(&*backend, id)?);
+            let position = Some(position(&*backend, id).await?);
             let filter = DeadFilter { position, ..DeadFilter::default() };
             let letters = backend.dead(filter, None, 1).await?;
             let none = || Error::terminal(format!("{id} is not among the dead letters"));
@@ -290,8 +293,11 @@ fn offline(store: &Offline, which: &Which, change: Change) -> Result<u64, Troubl
             Change::Discard => backend.discard(positions, now),
         };
         if !ids.is_empty() {
-            let positions: Done<Vec<Position>> = ids.iter().map(|id| position(&*backend, *id)).collect();
-            return Ok(apply(positions?).await? as u64);
+            let mut positions: Vec<Position> = Vec::with_capacity(ids.len());
+            for id in &ids {
+                positions.push(position(&*backend, *id).await?);
+            }
+            return Ok(apply(positions).await? as u64);
         }
         let (mut total, mut after) = (0, None);
         loop {
@@ -308,6 +314,7 @@ fn filter(of: &Of) -> DeadFilter {
     DeadFilter { kind: of.kind.clone(), key: of.key.clone(), position: None }
 }
 
-fn position(backend: &dyn Backend, id: RequestId) -> Done<Position> {
-    id.open(&backend.secret()).ok_or_else(|| Error::terminal(format!("{id} is no request of this store")))
+async fn position(backend: &dyn Backend, id: RequestId) -> Done<Position> {
+    let none = || Error::terminal(format!("{id} is no request of this store"));
+    backend.locate(id.open(&backend.secret()).ok_or_else(none)?).await
 }

@@ -12,6 +12,7 @@ mod nodes;
 mod output;
 mod partitions;
 mod request;
+mod resize;
 mod send;
 mod serve;
 mod target;

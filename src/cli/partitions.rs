@@ -1,29 +1,36 @@
-//! `partitions`: who has each partition, and what is in it.
+//! `partitions`: who has each partition, and what is in it; and changing how many there are.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Context, Verdict,
     nodes::{cell, items},
     output::{Tone, table},
+    resize,
     target::{Place, Target},
     trouble::Trouble,
 };
 use crate::runtime::overview::partitions;
 
-/// List the partitions with their owners and what waits in them
+/// List the partitions with their owners and what waits in them, or change how many there are
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   greenroom partitions
   greenroom partitions --busy                only those with something in flight
+  greenroom partitions resize 64 --dry-run   what would move, if there were 64
   greenroom partitions --json | jq '.items[] | select(.node == null)'
 
 The epoch counts a partition's owners: one that rises all the time means that owners lose it. A
 partition without an owner is taken by the next beat of the node it belongs to. Without a server the
-store itself is read: the owner is the last one.")]
+store itself is read: the owner is the last one."
+)]
 pub(super) struct Partitions {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Only partitions with messages that have not ended
     #[arg(long)]
     busy: bool,
@@ -31,8 +38,16 @@ pub(super) struct Partitions {
     place: Place,
 }
 
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Resize(resize::Resize),
+}
+
 impl Partitions {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
+        if let Some(Verb::Resize(command)) = self.verb {
+            return command.run(cx);
+        }
         let (config, _) = cx.load(self.place.flags())?;
         let mut found = match self.place.resolve(config)? {
             Target::Server(server) => server.get("/admin/partitions")?,

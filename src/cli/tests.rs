@@ -34,6 +34,8 @@ fn the_documented_forms_are_read() {
         "audit --data d --json",
         "nodes --server http://127.0.0.1:1",
         "partitions --busy --json --data d",
+        "partitions resize 64 --dry-run",
+        "partitions resize 64 --yes --json",
         "config check --json",
         "config defaults",
         "doctor --data d",
@@ -52,6 +54,8 @@ fn mistakes_are_refused_with_what_was_expected() {
         ("request show 7", "expected a UUID"),
         ("dead redrive --all --kind order", "cannot be used with"),
         ("dead list --limit 0", "1..=1000"),
+        ("partitions resize 4097", "1..=4096"),
+        ("partitions resize", "<PARTITIONS>"),
     ] {
         let error = parse(args).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{args}");

@@ -87,7 +87,7 @@ pub(crate) async fn list(_: Admin, node: Node, query: ValidQuery<Listing>) -> Re
     let Listing { kind, key, limit, cursor } = query.0;
     let after = match cursor {
         None => None,
-        Some(cursor) => Some(position(&node, &cursor).ok_or_else(|| {
+        Some(cursor) => Some(position(&node, &cursor).await?.ok_or_else(|| {
             let place = Place::Parameter("cursor".to_owned());
             Problem::of(&MALFORMED_QUERY).fault(place, "no cursor that was given out")
         })?),
@@ -111,7 +111,7 @@ pub(crate) async fn list(_: Admin, node: Node, query: ValidQuery<Listing>) -> Re
 )]
 #[get("/admin/dead-letters/{id}")]
 pub(crate) async fn show(_: Admin, node: Node, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let position = known(&node, &id)?;
+    let position = known(&node, &id).await?;
     let filter = DeadFilter { position: Some(position), ..DeadFilter::default() };
     let dead = node.dead(filter, None, 1).await?.pop().ok_or_else(unknown)?;
     Ok(HttpResponse::Ok().json(Letter::of(&node, dead)))
@@ -125,7 +125,7 @@ pub(crate) async fn show(_: Admin, node: Node, id: web::Path<String>) -> Result<
 )]
 #[post("/admin/dead-letters/{id}/redrive")]
 pub(crate) async fn redrive(_: Admin, node: Node, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let position = known(&node, &id)?;
+    let position = known(&node, &id).await?;
     one(node.redrive(vec![position]).await?)
 }
 
@@ -137,7 +137,7 @@ pub(crate) async fn redrive(_: Admin, node: Node, id: web::Path<String>) -> Resu
 )]
 #[delete("/admin/dead-letters/{id}")]
 pub(crate) async fn discard(_: Admin, node: Node, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let position = known(&node, &id)?;
+    let position = known(&node, &id).await?;
     one(node.discard(vec![position]).await?)
 }
 
@@ -169,7 +169,10 @@ where
     }
     if let Some(ids) = ids {
         // An id that is none, or of no dead letter any more, counts as none.
-        let positions: Vec<Position> = ids.iter().filter_map(|id| position(node, id)).collect();
+        let mut positions: Vec<Position> = Vec::with_capacity(ids.len());
+        for id in &ids {
+            positions.extend(position(node, id).await?);
+        }
         let count = if positions.is_empty() { 0 } else { what(positions).await? };
         return Ok(counted(count, false));
     }
@@ -194,12 +197,16 @@ fn one(count: usize) -> Result<HttpResponse, Problem> {
     if count == 0 { Err(unknown()) } else { Ok(counted(count, false)) }
 }
 
-fn position(node: &Node, id: &str) -> Option<Position> {
-    node.position(id.parse().ok()?)
+async fn position(node: &Node, id: &str) -> crate::Result<Option<Position>> {
+    match id.parse() {
+        Ok(id) => node.position(id).await,
+        Err(_) => Ok(None),
+    }
 }
 
-fn known(node: &Node, id: &str) -> Result<Position, Problem> {
-    parse(id).ok().and_then(|id| node.position(id)).ok_or_else(unknown)
+async fn known(node: &Node, id: &str) -> Result<Position, Problem> {
+    let id = parse(id).map_err(|_| unknown())?;
+    node.position(id).await?.ok_or_else(unknown)
 }
 
 fn unknown() -> Problem {

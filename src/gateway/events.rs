@@ -40,7 +40,7 @@ pub(crate) async fn open(req: &HttpRequest, id: RequestId) -> Result<HttpRespons
     let shared = Shared::of(req)?;
     let place =
         shared.stream().ok_or_else(|| Problem::of(&TOO_MANY_STREAMS).retry_after(std::time::Duration::from_secs(5)))?;
-    let mut follow = Follow::of(&shared.node, id);
+    let mut follow = Follow::of(&shared.node, id).await;
     let found = follow.look().await.map_err(|error| Problem::unavailable("looking for a request", &error))?;
     let first = Event::of(&here(found)?);
     let seen = req.headers().get(&LAST_EVENT_ID).and_then(|id| id.to_str().ok());

@@ -26,8 +26,8 @@ pub(crate) struct Follow {
 }
 
 impl Follow {
-    pub(crate) fn of(node: &Node, id: RequestId) -> Self {
-        Self { node: node.clone(), id, changes: node.watch(id) }
+    pub(crate) async fn of(node: &Node, id: RequestId) -> Self {
+        Self { node: node.clone(), id, changes: node.watch(id).await }
     }
 
     /// How it stands now.
@@ -86,7 +86,7 @@ pub(crate) async fn settle(
         {
             return Some(view);
         }
-        let mut follow = Follow::of(&shared.node, id);
+        let mut follow = Follow::of(&shared.node, id).await;
         loop {
             match follow.look().await {
                 Ok(Found::Here(view)) if view.status.ended() => return Some(view),

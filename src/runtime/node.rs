@@ -300,9 +300,9 @@ impl Node {
         self.shared.id(position)
     }
 
-    /// The position behind a public id; `None` when it is none of this store's.
-    pub fn position(&self, id: RequestId) -> Option<Position> {
-        self.shared.position(id)
+    /// Where the message of a public id is now; `None` when the id is none of this store's.
+    pub async fn position(&self, id: RequestId) -> Result<Option<Position>> {
+        self.shared.position(id).await
     }
 
     /// The kinds this node serves, in alphabetical order.

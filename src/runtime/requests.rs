@@ -28,7 +28,7 @@ pub enum Cancel {
 impl Node {
     /// How a request stands.
     pub async fn request(&self, id: RequestId) -> Result<Found> {
-        let Some(position) = self.shared.position(id) else { return Ok(Found::Unknown) };
+        let Some(position) = self.shared.position(id).await? else { return Ok(Found::Unknown) };
         let lookup = self.shared.backend.lookup(position).await?;
         let running = match lookup {
             Lookup::Waiting(_) => match &self.post {
@@ -41,9 +41,9 @@ impl Node {
     }
 
     /// Changes whenever the request may stand differently; look again with [`Node::request`].
-    /// Subscribe first, then look. `None` when the id is none of this store's.
-    pub fn watch(&self, id: RequestId) -> Option<watch::Receiver<u64>> {
-        let position = self.shared.position(id)?;
+    /// Subscribe first, then look. `None` when nobody can tell: look now and then.
+    pub async fn watch(&self, id: RequestId) -> Option<watch::Receiver<u64>> {
+        let position = self.shared.position(id).await.ok()??;
         let changes = self.shared.waiting.watch(position);
         if let Some(post) = &self.post {
             post.follow(position);
@@ -54,7 +54,7 @@ impl Node {
     /// Cancels a request of which no attempt has begun. Retryable error when it cannot be said now
     /// whether it is.
     pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
-        let Some(position) = self.shared.position(id) else { return Ok(Cancel::Refused(Found::Unknown)) };
+        let Some(position) = self.shared.position(id).await? else { return Ok(Cancel::Refused(Found::Unknown)) };
         let cancelled = match &self.post {
             Some(post) if !self.arbiters.has(position) => {
                 // What has ended needs no owner to say so.

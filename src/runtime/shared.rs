@@ -16,6 +16,7 @@ use crate::{
     backend::Backend,
     clock::Clock,
     envelope::{Position, ReplyTo},
+    error::Result,
     metrics::Metrics,
     request::RequestId,
 };
@@ -135,8 +136,12 @@ impl Shared {
         RequestId::seal(position, &self.secret)
     }
 
-    pub(crate) fn position(&self, id: RequestId) -> Option<Position> {
-        id.open(&self.secret).filter(|position| position.partition() < self.backend.partitions())
+    /// Where the message of an id is now; `None` when the id is none of this store's.
+    pub(crate) async fn position(&self, id: RequestId) -> Result<Option<Position>> {
+        match id.open(&self.secret) {
+            Some(position) => self.backend.locate(position).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(crate) fn token(&self) -> u64 {

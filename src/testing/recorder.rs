@@ -218,6 +218,10 @@ impl States for Recorder {
 }
 
 impl Requests for Recorder {
+    fn locate(&self, position: Position) -> Fut<'_, Result<Position>> {
+        self.live(self.store.locate(position))
+    }
+
     fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>> {
         self.live(self.store.lookup(position))
     }

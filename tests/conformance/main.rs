@@ -5,6 +5,7 @@ mod commits;
 mod deferred;
 mod mailbox;
 mod protocol;
+mod resize;
 mod states;
 
 use std::{future::Future, sync::Arc};

@@ -105,9 +105,10 @@ async fn append_all(core: &Core, mut ones: Vec<One>) {
 
 async fn append(core: &Core, ones: Vec<One>) {
     let Some(partition) = ones.first().map(|one| one.partition) else { return };
-    let mut args: Vec<Value> = Vec::with_capacity(2 + ones.len() * 2);
+    let mut args: Vec<Value> = Vec::with_capacity(3 + ones.len() * 2);
     args.push(number(core.me()));
     args.push(number(core.options.mailbox_bytes));
+    args.push(number(core.options.partitions));
     let mut kept = Vec::with_capacity(ones.len());
     for one in ones {
         let size = one.bytes.len();
@@ -155,7 +156,9 @@ fn appended(core: &Core, partition: u16, answer: Value) -> Result<Appended, NotA
     match what.as_str() {
         "seen" => {
             let answer = parts.next().and_then(Value::into_string).unwrap_or_default();
-            Ok(Appended::Seen(Position::new(partition, count), answer))
+            // It was accepted in another partition, when there were more or fewer.
+            let at = parts.next().as_ref().and_then(Value::as_u64).map_or(partition, |at| at as u16);
+            Ok(Appended::Seen(Position::new(at, count), answer))
         }
         "full" => Err(NotAppended::Full { bytes: count, budget: core.options.mailbox_bytes }),
         "mismatch" => Err(NotAppended::Mismatch),

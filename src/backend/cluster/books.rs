@@ -12,25 +12,27 @@ use crate::{
 };
 
 /// The counts of a partition and what is in it, at one moment.
-struct Found {
+pub(super) struct Found {
     ledger: Ledger,
     mailbox: u64,
     deferred: u64,
     dead: u64,
-    outbox: u64,
+    pub(super) outbox: u64,
     due: u64,
 }
 
-async fn found(core: &Core, partition: u16, now: i64) -> Result<Found> {
+pub(super) async fn found(core: &Core, partition: u16, now: i64) -> Result<Found> {
     let answer = list(core.redis.look(partition, "books", vec![number(now)]).await?);
     let at = |index: usize| answer.get(index).map_or(0, int) as u64;
-    let ledger =
-        Ledger { accepted: at(0), bytes: at(1), completed: at(2), failed: at(3), dead: at(4), cancelled: at(5) };
-    Ok(Found { ledger, mailbox: at(7), deferred: at(8), dead: at(9), outbox: at(10), due: at(11) })
+    // Whatever has moved to another partition is counted there.
+    let accepted = at(0).saturating_sub(at(7));
+    let ledger = Ledger { accepted, bytes: at(1), completed: at(2), failed: at(3), dead: at(4), cancelled: at(5) };
+    Ok(Found { ledger, mailbox: at(9), deferred: at(10), dead: at(11), outbox: at(12), due: at(13) })
 }
 
+/// Of all partitions that there ever were: what has ended stays where it was counted.
 async fn all(core: &Core, now: i64) -> Result<Vec<Found>> {
-    join_all((0..core.options.partitions).map(|partition| found(core, partition, now))).await.into_iter().collect()
+    join_all((0..core.ever()).map(|partition| found(core, partition, now))).await.into_iter().collect()
 }
 
 fn audit(found: Vec<Found>) -> Audit {
@@ -60,7 +62,16 @@ fn audit(found: Vec<Found>) -> Audit {
 
 impl Books for Cluster {
     fn ledgers(&self) -> Fut<'_, Result<Vec<Ledger>>> {
-        Box::pin(async move { Ok(all(&self.core, 0).await?.into_iter().map(|found| found.ledger).collect()) })
+        Box::pin(async move {
+            let partitions = usize::from(self.core.options.partitions);
+            let mut ledgers = vec![Ledger::default(); partitions];
+            // Those that are no more are shown with one that is.
+            for (partition, found) in all(&self.core, 0).await?.into_iter().enumerate() {
+                let ledger = &mut ledgers[partition % partitions];
+                *ledger = ledger.plus(found.ledger);
+            }
+            Ok(ledgers)
+        })
     }
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {

@@ -298,7 +298,9 @@ async fn flags(core: &Core, lease: Lease, addresses: &[Address], saved: &[Saved]
     let mut args = vec![number(lease.epoch)];
     for (address, saved) in addresses.iter().zip(saved) {
         args.push(arg(format!("{}/{}", address.kind(), address.key())));
-        args.push(number(saved.redo.as_ref().map_or(0, |(witness, _)| *witness)));
+        // A redo of another partition was finished before its key moved here: see `resize::prepare`.
+        let witness = saved.redo.as_ref().filter(|(witness, _)| witness.partition() == lease.partition);
+        args.push(number(witness.map_or(0, |(witness, _)| witness.number())));
     }
     Ok(list(core.redis.call(lease.partition, "open", args).await?).iter().map(int).collect())
 }
@@ -312,9 +314,10 @@ async fn redo<'a>(
 ) -> Result<Vec<Vec<Position>>> {
     let mut args = vec![number(lease.epoch)];
     for saved in unfinished {
-        let (witness, blob) = saved.redo.clone().unwrap_or_default();
-        args.push(number(witness));
-        args.push(arg(blob));
+        if let Some((witness, blob)) = &saved.redo {
+            args.push(number(witness.number()));
+            args.push(arg(blob.clone()));
+        }
     }
     let place = &core.places[usize::from(lease.partition)];
     // Said before it is sent, on the connection that commits use too: whoever does not see this sends

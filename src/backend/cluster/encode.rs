@@ -12,6 +12,7 @@ use super::{
     redis::{int, raw},
 };
 use crate::{
+    address::Address,
     backend::{Commit, Dead, Done, Home, Idempotency, Outcome, Request, Sent, Status, Stored, message::Undecodable},
     envelope::{Envelope, Position},
     error::Failure,
@@ -202,9 +203,9 @@ pub(super) fn ends<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<u8> {
 }
 
 /// A message that a commit ends for good by completing it: while it waits, the commit is not done.
-pub(super) fn witness(commit: &Commit) -> Option<u64> {
+pub(super) fn witness(commit: &Commit) -> Option<Position> {
     let completed = commit.done.iter().find(|done| matches!(done.outcome, Outcome::Completed(_)))?;
-    Some(completed.position.number())
+    Some(completed.position)
 }
 
 fn envelope(bytes: &[u8]) -> Result<Arc<Envelope>, Undecodable> {
@@ -278,6 +279,32 @@ pub(super) fn dead(position: Position, record: &[u8]) -> Option<(Dead, String, S
         died,
     };
     Some((dead, kind, key))
+}
+
+/// Whom a deferred message or a dead letter is for; `None` when the record does not say.
+pub(super) fn addressee(record: &[u8]) -> Option<Address> {
+    let mut read = Unpacker::array(record, 6)?;
+    let (_time, _count) = (read.int()?, read.int()?);
+    Address::new(read.text()?, read.text()?).ok()
+}
+
+/// Whom a message in the mailbox is for; `None` when it cannot be read.
+pub(super) fn receiver(bytes: &[u8]) -> Option<Address> {
+    Some(envelope(bytes).ok()?.to.clone())
+}
+
+/// A deferred message for nobody, due at once: what a record that cannot be read becomes when it moves.
+pub(super) fn unreadable(record: &[u8]) -> Vec<u8> {
+    let mut packer = Packer::default();
+    packer.array(6).int(1).int(0).bytes(b"").bytes(b"").bytes(b"").bytes(record);
+    packer.done()
+}
+
+/// Whom an idempotency key was used for: `{fingerprint number answer expires address partition?}`.
+pub(super) fn used_for(record: &[u8]) -> Option<Address> {
+    let mut read = Unpacker::array(record, 5).or_else(|| Unpacker::array(record, 6))?;
+    let (_fingerprint, _number, _answer, _expires) = (read.bytes()?, read.int()?, read.bytes()?, read.int()?);
+    read.text()?.parse().ok()
 }
 
 /// Number, record and attempts, repeated.

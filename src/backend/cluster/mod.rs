@@ -43,13 +43,16 @@ mod commit;
 mod durability;
 mod encode;
 mod mailbox;
+mod meta;
 mod mongo;
+mod moved;
 mod nodes;
 mod outbox;
 mod pack;
 mod place;
 mod redis;
 mod requests;
+mod resize;
 mod states;
 mod tail;
 
@@ -65,9 +68,15 @@ use dashmap::DashMap;
 use fred::types::Value;
 use tokio::sync::mpsc;
 
-pub use self::durability::Accept;
-use self::{append::Item, mongo::States, nodes::Membership, place::Place, redis::Redis};
-use crate::error::{Error, Result};
+use self::{append::Item, meta::Meta, mongo::States, nodes::Membership, place::Place, redis::Redis};
+pub use self::{
+    durability::Accept,
+    resize::{Doing, Moves, Progress, Resize, Resized},
+};
+use crate::{
+    error::{Error, Result},
+    request::MAX_PARTITIONS,
+};
 
 /// How the stores are opened.
 #[derive(Clone, Debug)]
@@ -80,7 +89,8 @@ pub struct Options {
     pub database: String,
     /// What all Redis keys begin with.
     pub prefix: String,
-    /// Partitions of a new store; an existing one must have as many.
+    /// Partitions of a new store; an existing one must have as many, and keeps them until it is
+    /// [resized](Cluster::resize).
     pub partitions: u16,
     /// Byte budget of one partition's mailbox (G10).
     pub mailbox_bytes: u64,
@@ -102,7 +112,7 @@ struct Core {
     options: Options,
     redis: Redis,
     states: States,
-    secret: [u8; 32],
+    meta: Meta,
     places: Box<[Arc<Place>]>,
     lanes: Vec<mpsc::UnboundedSender<Item>>,
     /// Kinds that have state.
@@ -112,18 +122,29 @@ struct Core {
     runtime: tokio::runtime::Handle,
     closed: AtomicBool,
     durable: durability::Durable,
+    /// How far through each partition's moved messages the forgetting has come.
+    moves: DashMap<u16, String>,
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Serve,
+    Look,
+    /// Also one that is being resized.
+    Resize,
 }
 
 impl Cluster {
     /// Connects to both stores, creating what a new one needs. Terminal error when they cannot keep
     /// what `accept` promises (G13), or when the store has other partitions.
     pub fn open(options: Options) -> Result<Self> {
-        Self::start(options, true)
+        Self::start(options, Use::Serve)
     }
 
     /// Connects only to look.
     pub fn inspect(options: Options) -> Result<Self> {
-        Self::start(options, false)
+        Self::start(options, Use::Look)
     }
 
     /// Connects, checks what opening would check, and says what was found.
@@ -137,17 +158,20 @@ impl Cluster {
             let states = States::connect(&options.mongo, &options.database).await?;
             durability::check(&redis, &states, options.accept, true).await?;
             states.ready().await?;
-            Ok(match meta(&redis, &options, false).await {
-                Ok((partitions, _)) if partitions != options.partitions => {
-                    return Err(other_partitions(partitions, options.partitions));
+            match Meta::read(&redis).await {
+                Ok(meta) => {
+                    meta.serves(options.partitions)?;
+                    Ok(format!("Redis and MongoDB answer and write, {} partitions", meta.partitions))
                 }
-                Ok((partitions, _)) => format!("Redis and MongoDB answer and write, {partitions} partitions"),
-                Err(_) => "Redis and MongoDB answer and write; none yet: the first start makes one".to_owned(),
-            })
+                Err(error) if error.has_code("no_store") => {
+                    Ok("Redis and MongoDB answer and write; none yet: the first start makes one".to_owned())
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 
-    fn start(options: Options, check: bool) -> Result<Self> {
+    fn start(options: Options, what: Use) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("greenroom-store")
@@ -159,10 +183,17 @@ impl Cluster {
         // Whoever opens a store may be inside another runtime, which must not be blocked on this one.
         runtime.spawn(async move {
             // The opener waits for this and nothing else.
-            let _ = done.send(Core::connect(options, check, handle).await);
+            let _ = done.send(Core::connect(options, what, handle).await);
         });
-        let core = connected.recv().map_err(|_| Error::new("the store's threads have ended"))??;
-        Ok(Self { core, runtime: Some(runtime) })
+        let connected = connected.recv().unwrap_or_else(|_| Err(Error::new("the store's threads have ended")));
+        match connected {
+            Ok(core) => Ok(Self { core, runtime: Some(runtime) }),
+            Err(error) => {
+                // Waiting for its end is not allowed inside another runtime.
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
 
     /// Runs work on the store's threads and waits for it: whoever asked may go away meanwhile.
@@ -184,19 +215,28 @@ impl Drop for Cluster {
 }
 
 impl Core {
-    async fn connect(options: Options, check: bool, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
+    async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
         let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
         let states = States::connect(&options.mongo, &options.database).await?;
-        let durable = durability::check(&redis, &states, options.accept, check).await?;
-        let (partitions, secret) = meta(&redis, &options, check).await?;
-        let options = Options { partitions, ..options };
-        let places = (0..partitions).map(|_| Arc::default()).collect();
+        let durable = durability::check(&redis, &states, options.accept, what != Use::Look).await?;
+        if what == Use::Serve {
+            Meta::create(&redis, options.partitions).await?;
+        }
+        let meta = Meta::read(&redis).await?;
+        match what {
+            Use::Serve => meta.serves(options.partitions)?,
+            Use::Look => meta.is_whole()?,
+            Use::Resize => {}
+        }
+        let options = Options { partitions: meta.partitions, ..options };
+        let places = if what == Use::Resize { MAX_PARTITIONS } else { meta.partitions };
+        let places = (0..places).map(|_| Arc::default()).collect();
         let (lanes, queues): (Vec<_>, Vec<_>) = (0..redis.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let (post, letters) = mpsc::unbounded_channel();
         let core = Arc::new(Self {
             redis,
             states,
-            secret,
+            meta,
             places,
             lanes,
             kinds: DashMap::new(),
@@ -205,12 +245,13 @@ impl Core {
             runtime,
             closed: AtomicBool::new(false),
             durable,
+            moves: DashMap::new(),
             options,
         });
         for queue in queues {
             tokio::spawn(append::serve(core.clone(), queue));
         }
-        if check {
+        if what != Use::Look {
             tokio::spawn(nodes::listen(core.clone(), post));
             tokio::spawn(nodes::look_now_and_then(core.clone()));
         }
@@ -220,6 +261,16 @@ impl Core {
     /// This node's number.
     fn me(&self) -> u64 {
         self.membership.me()
+    }
+
+    /// How many partitions there ever were: results stay in those that are no more.
+    fn ever(&self) -> u16 {
+        self.meta.ever.unwrap_or(self.meta.partitions)
+    }
+
+    /// Whether that was ever changed, so that messages may have moved.
+    fn was_resized(&self) -> bool {
+        self.meta.ever.is_some()
     }
 
     /// Whether the node has closed the store.
@@ -249,37 +300,6 @@ impl Core {
         self.durable.wait(&self.redis, partition).await?;
         Ok(answer)
     }
-}
-
-/// What is fixed when a store is created: how many partitions it has, and its secret.
-async fn meta(redis: &Redis, options: &Options, create: bool) -> Result<(u16, [u8; 32])> {
-    let key = format!("{}:{{meta}}", options.prefix);
-    if create {
-        let secret: String =
-            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
-        redis.set_once(key.clone(), "partitions", redis::number(options.partitions)).await?;
-        redis.set_once(key.clone(), "secret", redis::arg(secret)).await?;
-    }
-    let found = redis::list(redis.fields(key, &["partitions", "secret"]).await?);
-    let partitions = found.first().map_or(0, redis::int) as u16;
-    let Some(secret) = found.get(1).and_then(|secret| secret.as_str()).filter(|_| partitions > 0) else {
-        let error = format!("Redis holds no store with the prefix {:?}: `greenroom serve` makes one", options.prefix);
-        return Err(Error::terminal(error).code("no_store"));
-    };
-    if create && partitions != options.partitions {
-        return Err(other_partitions(partitions, options.partitions));
-    }
-    let mut bytes = [0; 32];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        let pair = secret.get(at * 2..at * 2 + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        *byte = pair.ok_or_else(|| Error::terminal("the store's secret is damaged").code("no_store"))?;
-    }
-    Ok((partitions, bytes))
-}
-
-fn other_partitions(is: u16, asked: u16) -> Error {
-    let error = format!("the store was created with {is} partitions and store.partitions is {asked}: set it to {is}");
-    Error::terminal(error).code("other_partitions")
 }
 
 /// Numbers that rise by themselves.

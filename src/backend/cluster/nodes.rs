@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{
-    Cluster, Core, outbox,
+    Cluster, Core,
+    meta::Meta,
+    outbox,
     redis::{arg, int, list, number},
 };
 use crate::{
@@ -60,7 +62,7 @@ impl Membership {
     }
 }
 
-async fn join(core: &Core) -> Result<()> {
+pub(super) async fn join(core: &Core) -> Result<()> {
     let membership = &core.membership;
     {
         let info = &mut membership.lock().info;
@@ -82,7 +84,19 @@ async fn join(core: &Core) -> Result<()> {
     Ok(())
 }
 
-async fn beat(core: &Core) -> Result<Vec<Member>> {
+/// Joins a store that is as it was when it was opened. A resize says so before it looks who is there:
+/// so either it sees this node, or this node sees it.
+async fn join_to_serve(core: &Core) -> Result<()> {
+    join(core).await?;
+    let meta = Meta::read(&core.redis).await.and_then(|meta| meta.serves(core.options.partitions));
+    if meta.is_err() {
+        // If this does not happen either, the others will notice.
+        let _ = core.redis.nodes("leave", vec![number(core.me())]).await;
+    }
+    meta
+}
+
+pub(super) async fn beat(core: &Core) -> Result<Vec<Member>> {
     let membership = &core.membership;
     let beat = membership.beat.fetch_add(1, Ordering::SeqCst) + 1;
     let args = vec![number(membership.me()), number(beat), arg(membership.info())];
@@ -95,7 +109,7 @@ async fn beat(core: &Core) -> Result<Vec<Member>> {
 }
 
 /// A number, and `<beat> <info>`.
-fn member(pair: &[Value]) -> Option<Member> {
+pub(super) fn member(pair: &[Value]) -> Option<Member> {
     let id = pair[0].as_u64()?;
     let text = pair[1].as_string()?;
     let (beat, info) = text.split_once(' ')?;
@@ -103,7 +117,7 @@ fn member(pair: &[Value]) -> Option<Member> {
     Some(Member { id, beat: beat.parse().ok()?, info: serde_json::from_str(info).unwrap_or_default() })
 }
 
-async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired> {
+pub(super) async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired> {
     let args = {
         let inner = core.membership.lock();
         let mut args = vec![number(core.me()), number(inner.highest)];
@@ -164,7 +178,7 @@ impl Nodes for Cluster {
 
     fn join(&self) -> Fut<'_, Result<()>> {
         let core = self.core.clone();
-        Box::pin(async move { self.run(async move { join(&core).await }).await? })
+        Box::pin(async move { self.run(async move { join_to_serve(&core).await }).await? })
     }
 
     fn beat(&self) -> Fut<'_, Result<Vec<Member>>> {

@@ -27,6 +27,7 @@ const LIBRARY: &str = concat!(
     include_str!("functions/owner.lua"),
     include_str!("functions/upkeep.lua"),
     include_str!("functions/look.lua"),
+    include_str!("functions/resize.lua"),
     include_str!("functions/nodes.lua"),
     include_str!("functions/names.lua"),
 );
@@ -171,6 +172,11 @@ impl Redis {
         })
     }
 
+    /// What all keys begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The prefix of a partition's keys.
     pub(super) fn key(&self, partition: u16) -> String {
         format!("{}:{{{partition:04}}}", self.prefix)
@@ -179,6 +185,11 @@ impl Redis {
     /// The prefix of the keys about nodes.
     pub(super) fn nodes_key(&self) -> String {
         format!("{}:{{nodes}}", self.prefix)
+    }
+
+    /// What is said once of the whole store.
+    pub(super) fn meta_key(&self) -> String {
+        format!("{}:{{meta}}", self.prefix)
     }
 
     /// Which writing connection a partition uses.
@@ -204,6 +215,11 @@ impl Redis {
     /// Calls a function about nodes.
     pub(super) async fn nodes(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         self.invoke(&self.reader, self.nodes_key(), function, args).await
+    }
+
+    /// Calls a function about the whole store.
+    pub(super) async fn meta(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.reader, self.meta_key(), function, args).await
     }
 
     async fn invoke(&self, client: &Client, key: String, function: &str, args: Vec<Value>) -> Result<Value, Fault> {

@@ -3,23 +3,32 @@
 use futures_util::future::join_all;
 
 use super::{
-    Cluster, Core, commit, encode,
+    Cluster, Core, commit, encode, moved,
     redis::{arg, int, list, number, raw},
 };
 use crate::{
     address::Address,
     backend::{Dead, DeadFilter, DeadLetters, Fut, Lease, Lookup, Requests},
     envelope::Position,
-    error::Result,
+    error::{Error, Result},
 };
 
 async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
-    let partition = position.partition();
-    if partition >= core.options.partitions {
-        return Ok(Lookup::Unknown);
-    }
-    let mut answer = list(core.redis.look(partition, "lookup", vec![number(position.number())]).await?).into_iter();
-    let what = answer.next().and_then(|what| what.into_string()).unwrap_or_default();
+    let mut position = position;
+    let (what, mut answer) = loop {
+        // Results stay where they are, so there may be some in partitions that are no more.
+        if position.partition() >= core.ever() {
+            return Ok(Lookup::Unknown);
+        }
+        let answer = core.redis.look(position.partition(), "lookup", vec![number(position.number())]).await?;
+        let mut answer = list(answer).into_iter();
+        let what = answer.next().and_then(|what| what.into_string()).unwrap_or_default();
+        if what != "moved" {
+            break (what, answer);
+        }
+        let to = answer.next().and_then(|to| moved::place(&to));
+        position = to.ok_or_else(|| Error::new(format!("where {position} has moved to cannot be read")))?;
+    };
     let (found, attempts) = (answer.next(), answer.next().as_ref().map_or(0, int));
     let bytes = || found.clone().map(raw).unwrap_or_default();
     Ok(match what.as_str() {
@@ -55,14 +64,20 @@ impl Requests for Cluster {
         Box::pin(async move { self.run(async move { cancel(&core, lease, position, now).await }).await? })
     }
 
-    /// Each node forgets what is in the partitions it owns.
+    fn locate(&self, position: Position) -> Fut<'_, Result<Position>> {
+        Box::pin(moved::locate(&self.core, position))
+    }
+
+    /// Each node forgets what is in the partitions it owns, and in those that are no more and would
+    /// be these if they were counted anew.
     fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>> {
         Box::pin(async move {
-            let mut expired = 0;
-            for (partition, place) in (0..).zip(&self.core.places) {
-                if place.epoch() > 0 {
+            let (core, mut expired) = (&self.core, 0);
+            for partition in 0..core.ever() {
+                if core.places[usize::from(partition % core.options.partitions)].epoch() > 0 {
                     let args = vec![number(before), number(now)];
-                    expired += int(&self.core.redis.call(partition, "expire", args).await?) as usize;
+                    expired += int(&core.redis.call(partition, "expire", args).await?) as usize;
+                    moved::forget(core, partition).await?;
                 }
             }
             Ok(expired)
@@ -70,7 +85,7 @@ impl Requests for Cluster {
     }
 
     fn secret(&self) -> [u8; 32] {
-        self.core.secret
+        self.core.meta.secret
     }
 }
 
@@ -132,7 +147,7 @@ impl DeadLetters for Cluster {
     fn redrive(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
         Box::pin(async move {
             let moves = by_partition(&self.core, positions).into_iter().map(|(partition, numbers)| async move {
-                let mut args = vec![number(self.core.me()), number(now)];
+                let mut args = vec![number(self.core.me()), number(self.core.options.partitions), number(now)];
                 args.extend(numbers.into_iter().map(number));
                 let moved = int(&self.core.written(partition, "redrive", args).await?) as usize;
                 self.core.places[usize::from(partition)].notify(false, moved > 0);
@@ -145,7 +160,7 @@ impl DeadLetters for Cluster {
     fn discard(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
         Box::pin(async move {
             let discards = by_partition(&self.core, positions).into_iter().map(|(partition, numbers)| async move {
-                let mut args = vec![number(now)];
+                let mut args = vec![number(self.core.options.partitions), number(now)];
                 args.extend(numbers.into_iter().map(number));
                 Ok(int(&self.core.written(partition, "discard", args).await?) as usize)
             });

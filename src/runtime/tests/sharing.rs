@@ -174,7 +174,7 @@ fn a_request_is_seen_followed_and_cancelled_through_any_node() {
         let (node, key) = (&first.node, key_of(&first.node, second.id()).await);
         let running = node.tell(Counter::at(key.as_str()), 5).await.unwrap();
         let waiting = node.tell(Counter::at(key.as_str()), 7).await.unwrap();
-        let mut changes = node.watch(running).unwrap();
+        let mut changes = node.watch(running).await.unwrap();
         until("it runs", async || view(node, running).await.status == State::Processing).await;
         assert_eq!(view(node, waiting).await.status, State::Accepted);
         assert!(matches!(node.cancel(waiting).await.unwrap(), Cancel::Cancelled));
@@ -213,7 +213,7 @@ fn a_lost_letter_is_made_up_for() {
         let error = first.node.cancel(running).await.unwrap_err();
         assert!(!error.is_terminal() && error.to_string().contains("did not answer"), "{error}");
         assert_eq!(view(&first.node, running).await.status, State::Accepted);
-        let mut changes = first.node.watch(running).unwrap();
+        let mut changes = first.node.watch(running).await.unwrap();
         shut.let_through(2);
         changes.changed().await.unwrap();
         assert_eq!(first.node.ask(Counter::at(key.as_str()), 1).await.unwrap(), 6);

@@ -1,11 +1,13 @@
 -- Putting messages into mailboxes.
 
--- node, budget, then head and envelope of each message. A head is empty, or
+-- node, budget, partitions, then head and envelope of each message. A head is empty, or
 -- {due kind key} or {due kind key idempotency fingerprint answer expires now}.
 local function append(keys, args)
   local p, budget = keys[1], tonumber(args[2])
   local book, answers, mail, timer = open_book(p), {}, false, false
-  for i = 3, #args, 2 do
+  local elsewhere = resized(book, args[3])
+  if elsewhere then return elsewhere end
+  for i = 4, #args, 2 do
     local head, envelope = args[i], args[i + 1]
     local h = head ~= '' and cmsgpack.unpack(head)
     local idem = h and h[4]
@@ -14,7 +16,7 @@ local function append(keys, args)
       local packed = redis.call('HGET', p .. ':idem', idem)
       local seen = packed and cmsgpack.unpack(packed)
       if seen and seen[4] > h[8] then
-        if seen[1] == h[5] then answer = { 'seen', seen[2], seen[3] } else answer = { 'mismatch' } end
+        if seen[1] == h[5] then answer = { 'seen', seen[2], seen[3], seen[6] } else answer = { 'mismatch' } end
       end
     end
     if not answer and book.bytes + #envelope > budget then answer = { 'full', book.bytes } end
@@ -22,7 +24,7 @@ local function append(keys, args)
       if add(p, book, head, envelope) then timer = true else mail = true end
       answer = book.last
       if idem then
-        redis.call('HSET', p .. ':idem', idem, cmsgpack.pack({ h[5], book.last, h[6], h[7] }))
+        redis.call('HSET', p .. ':idem', idem, cmsgpack.pack({ h[5], book.last, h[6], h[7], h[2] .. '/' .. h[3] }))
         redis.call('ZADD', p .. ':idemdue', str(h[7]), idem)
       end
     end

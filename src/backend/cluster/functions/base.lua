@@ -14,7 +14,10 @@
 --   :sent      hash     partition → last sequence sent to it; serial
 --   :seen      hash     partition → last sequence received from it
 --   :lease     hash     owner epoch clean; serial and answers of the last group of commits
---   :idem      hash     Idempotency-Key → {fingerprint number answer expires}, :idemdue zset
+--   :idem      hash     Idempotency-Key → {fingerprint number answer expires address partition}, :idemdue
+--                       zset; the partition is there where the number is one of another partition
+--   :moved     hash     number → <partition>-<number> it has since the partitions were resized
+--   :arrived   hash     while they are: old number → number, of what was taken last; from
 
 local BUCKET = 4096
 
@@ -60,8 +63,9 @@ local function result(p, number, body, book)
   if b < book.swept then book.swept = b end
 end
 
--- The counts, read once and written once a call.
-local FIELDS = { 'last', 'bytes', 'completed', 'failed', 'dead', 'cancelled', 'swept' }
+-- The counts, read once and written once a call. 'out' of those up to 'last' have moved to another
+-- partition and count there. 'of' is how many partitions there are, once they were resized: 0 before.
+local FIELDS = { 'last', 'bytes', 'completed', 'failed', 'dead', 'cancelled', 'swept', 'out', 'of' }
 local function open_book(p)
   local values, book = redis.call('HMGET', p .. ':counts', unpack(FIELDS)), {}
   for i, field in ipairs(FIELDS) do book[field] = num(values[i]) end
@@ -74,6 +78,12 @@ local function close_book(p, book)
     args[#args + 1] = str(math.max(book[field], 0))
   end
   redis.call('HSET', p .. ':counts', unpack(args))
+end
+
+-- What a node says that has slept through a resize belongs somewhere else now.
+local function resized(book, partitions)
+  if book.of == 0 or book.of == tonumber(partitions) then return nil end
+  return redis.error_reply('RESIZED the store has ' .. str(book.of) .. ' partitions now, and this node knows ' .. partitions)
 end
 
 -- Puts a message at the end of the mailbox, or among the deferred when head names a time.

@@ -12,6 +12,8 @@ local function lookup(keys, args)
   if packed then return { 'deferred', packed, attempts } end
   packed = redis.call('HGET', p .. ':dead', args[1])
   if packed then return { 'dead', packed } end
+  local to = redis.call('HGET', p .. ':moved', args[1])
+  if to then return { 'moved', to } end
   return { 'none', num(redis.call('HGET', p .. ':counts', 'last')) }
 end
 

@@ -28,7 +28,7 @@ local function release(keys, args)
   return 1
 end
 
--- keys[1] of the next four is greenroom:{nodes}. A member is its beat, a space, and what it says.
+-- keys[1] of the next five is greenroom:{nodes}. A member is its beat, a space, and what it says.
 local function join(keys, args)
   local node = redis.call('INCR', keys[1] .. ':next')
   redis.call('HSET', keys[1] .. ':members', str(node), '1 ' .. args[1])
@@ -50,6 +50,11 @@ local function give_up(keys, args)
   if not member then return 1 end
   if member:match('^(%d+) ') ~= args[2] then return 0 end
   return redis.call('HDEL', keys[1] .. ':members', args[1])
+end
+
+-- number and beat of each.
+local function members(keys)
+  return redis.call('HGETALL', keys[1] .. ':members')
 end
 
 local function leave(keys, args)

@@ -1,10 +1,12 @@
 -- Dead letters, and forgetting.
 
--- Puts dead letters back, attempts forgotten: node, now, numbers. Answers how many.
+-- Puts dead letters back, attempts forgotten: node, partitions, now, numbers. Answers how many.
 local function redrive(keys, args)
-  local p, now, moved = keys[1], tonumber(args[2]), 0
+  local p, now, moved = keys[1], tonumber(args[3]), 0
   local book = open_book(p)
-  for i = 3, #args do
+  local elsewhere = resized(book, args[2])
+  if elsewhere then return elsewhere end
+  for i = 4, #args do
     local packed = redis.call('HGET', p .. ':dead', args[i])
     if packed then
       local d = cmsgpack.unpack(packed)
@@ -24,11 +26,13 @@ local function redrive(keys, args)
   return moved
 end
 
--- Gives dead letters up: now, numbers. Answers how many.
+-- Gives dead letters up: partitions, now, numbers. Answers how many.
 local function discard(keys, args)
-  local p, now, gone = keys[1], tonumber(args[1]), 0
+  local p, now, gone = keys[1], tonumber(args[2]), 0
   local book = open_book(p)
-  for i = 2, #args do
+  local elsewhere = resized(book, args[1])
+  if elsewhere then return elsewhere end
+  for i = 3, #args do
     local packed = redis.call('HGET', p .. ':dead', args[i])
     if packed then
       local d = cmsgpack.unpack(packed)

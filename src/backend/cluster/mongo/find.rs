@@ -9,6 +9,7 @@ use mongodb::{
 use super::{States, fault, within};
 use crate::{
     backend::{Rows, cursor::Cursor},
+    envelope::Position,
     error::Result,
     query::{Query, Value},
 };
@@ -20,8 +21,8 @@ pub(in crate::backend::cluster) struct Saved {
     pub(in crate::backend::cluster) rev: u64,
     /// The BSON document `{"state": …}`; empty when there is none.
     pub(in crate::backend::cluster) doc: Vec<u8>,
-    /// What the commit that wrote it does in Redis, and the number of a message that it ends.
-    pub(in crate::backend::cluster) redo: Option<(u64, Vec<u8>)>,
+    /// What the commit that wrote it does in Redis, and a message that it ends.
+    pub(in crate::backend::cluster) redo: Option<(Position, Vec<u8>)>,
 }
 
 fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
@@ -34,7 +35,7 @@ fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
         None => Vec::new(),
     };
     let redo = match (doc.get_i64("witness"), doc.get_binary("redo")) {
-        (Ok(witness), Ok(redo)) => Some((witness as u64, redo.bytes.to_vec())),
+        (Ok(witness), Ok(redo)) => Some((Position::from_packed(witness), redo.bytes.to_vec())),
         _ => None,
     };
     Ok(Saved { key: doc.get_str("_id")?.to_owned(), rev: doc.get_i64("rev")? as u64, doc: state, redo })

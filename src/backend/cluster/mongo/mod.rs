@@ -6,7 +6,7 @@
 //!
 //! `rev` counts the writes, `epoch` is the newest lease that touched the document; every write names
 //! the revision it was made from and refuses a newer epoch. `redo` is what else the commit that wrote
-//! this state has to do in Redis, and `witness` a message that ends by it: see the
+//! this state has to do in Redis, and `witness` the position of a message that ends by it: see the
 //! [protocol](super).
 
 mod find;

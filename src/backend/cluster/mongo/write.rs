@@ -10,7 +10,7 @@ use tracing::warn;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{States, fault, within};
-use crate::{address::Address, backend::StateWrite, error::Result};
+use crate::{address::Address, backend::StateWrite, envelope::Position, error::Result};
 
 /// Most states in one command; MongoDB takes up to 100,000, and 48 MB.
 const GROUP: usize = 1000;
@@ -50,7 +50,7 @@ impl StateOp {
         address: &Address,
         state: &StateWrite,
         epoch: u64,
-        redo: Option<(u64, Vec<u8>)>,
+        redo: Option<(Position, Vec<u8>)>,
         reply: oneshot::Sender<Written>,
     ) -> Result<Self> {
         let mut digest = Xxh3::new();
@@ -59,7 +59,7 @@ impl StateOp {
         let mut doc = rawdoc! { "_id": key, "rev": rev, "epoch": epoch as i64 };
         if let Some((witness, redo)) = redo {
             digest.update(&redo);
-            doc.append(cstr!("witness"), witness as i64);
+            doc.append(cstr!("witness"), witness.packed());
             doc.append(cstr!("redo"), Binary { subtype: BinarySubtype::Generic, bytes: redo });
         }
         let digest = digest.digest() as i64;

@@ -1,0 +1,215 @@
+-- Changing how many partitions there are. A message is first put into its new partition, under a new
+-- number, and remembered there by its old one; then it is taken out of the old partition, which remembers
+-- its new place for good. Each function that changes a partition names the epoch of who resizes.
+
+local function owns(p, epoch)
+  return redis.call('HGET', p .. ':lease', 'epoch') == epoch
+end
+
+local STALE = 'STALE another owner has taken over'
+
+-- From now on only nodes that know this many partitions put anything in: epoch, partitions.
+local function fence(keys, args)
+  if not owns(keys[1], args[1]) then return redis.error_reply(STALE) end
+  return redis.call('HSET', keys[1] .. ':counts', 'of', args[2])
+end
+
+-- Numbers of messages in the mailbox: after, limit.
+local function numbers(keys, args)
+  local found, answer = redis.call('XRANGE', keys[1] .. ':mailbox', '(' .. id(tonumber(args[1])), '+', 'COUNT', args[2]), {}
+  for _, entry in ipairs(found) do answer[#answer + 1] = tonumber(entry[1]:match('^%d+')) end
+  return answer
+end
+
+-- Numbers of all other messages that have not ended.
+local function others(keys)
+  local answer = redis.call('HKEYS', keys[1] .. ':deferred')
+  for _, n in ipairs(redis.call('HKEYS', keys[1] .. ':dead')) do answer[#answer + 1] = n end
+  return answer
+end
+
+-- Messages by number: number, place (0 mailbox, 1 deferred, 2 dead, 3 gone), bytes and attempts of each, for
+-- as many of those asked for as fit into an answer.
+local function pick(keys, args)
+  local p, answer, size = keys[1], {}, 0
+  for _, n in ipairs(args) do
+    local place, bytes = 0, letter(p, tonumber(n))
+    if not bytes then place, bytes = 1, redis.call('HGET', p .. ':deferred', n) end
+    if not bytes then place, bytes = 2, redis.call('HGET', p .. ':dead', n) end
+    if not bytes then place, bytes = 3, '' end
+    answer[#answer + 1] = tonumber(n)
+    answer[#answer + 1] = place
+    answer[#answer + 1] = bytes
+    answer[#answer + 1] = num(redis.call('HGET', p .. ':attempts', n))
+    size = size + #bytes
+    if size > 1048576 then break end
+  end
+  return answer
+end
+
+-- Takes messages of another partition: epoch, from, first, then number, place, bytes and attempts of each,
+-- in order. Answers the new number of each. First is the lowest number that has not left the other
+-- partition: what is remembered of earlier ones is needed no more. One that is taken again, because the
+-- answer was lost or who resizes was killed, keeps the number it has.
+local function arrive(keys, args)
+  local p, from, first, answer = keys[1], args[2], tonumber(args[3]), {}
+  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local arrived = p .. ':arrived'
+  if redis.call('HGET', arrived, 'from') ~= from then
+    redis.call('DEL', arrived)
+    redis.call('HSET', arrived, 'from', from)
+  end
+  for _, n in ipairs(redis.call('HKEYS', arrived)) do
+    if n ~= 'from' and tonumber(n) < first then redis.call('HDEL', arrived, n) end
+  end
+  local book = open_book(p)
+  for i = 4, #args, 4 do
+    local n, place, bytes, attempts = args[i], args[i + 1], args[i + 2], tonumber(args[i + 3])
+    local number = tonumber(redis.call('HGET', arrived, n))
+    if not number then
+      book.last = book.last + 1
+      number = book.last
+      if place == '0' then
+        redis.call('XADD', p .. ':mailbox', id(number), 'm', bytes)
+        book.bytes = book.bytes + #bytes
+      elseif place == '1' then
+        local d = cmsgpack.unpack(bytes)
+        defer(p, number, d[1], d[2], d[3], d[4], d[5], d[6])
+        book.bytes = book.bytes + #d[6]
+      else
+        redis.call('HSET', p .. ':dead', str(number), bytes)
+        redis.call('ZADD', p .. ':deadline', str(number), str(number))
+        book.dead = book.dead + 1
+      end
+      if attempts > 0 then redis.call('HSET', p .. ':attempts', str(number), str(attempts)) end
+      redis.call('HSET', arrived, n, str(number))
+    end
+    answer[#answer + 1] = number
+  end
+  close_book(p, book)
+  return answer
+end
+
+-- Removes messages that have arrived somewhere else: epoch, then number and new place of each.
+local function depart(keys, args)
+  local p = keys[1]
+  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local book = open_book(p)
+  for i = 2, #args, 2 do
+    local n, number = args[i], tonumber(args[i])
+    local bytes, packed = letter(p, number), redis.call('HGET', p .. ':deferred', n)
+    local there = true
+    if bytes then
+      redis.call('XDEL', p .. ':mailbox', id(number))
+      book.bytes = book.bytes - #bytes
+    elseif packed then
+      local fine, d = pcall(cmsgpack.unpack, packed)
+      if fine and type(d) == 'table' and #d == 6 then
+        undefer(p, number, d[3], d[4])
+        book.bytes = book.bytes - #d[6]
+      else
+        redis.call('HDEL', p .. ':deferred', n)
+        redis.call('ZREM', p .. ':timers', n)
+      end
+    elseif redis.call('HDEL', p .. ':dead', n) == 1 then
+      redis.call('ZREM', p .. ':deadline', n)
+      book.dead = book.dead - 1
+    else
+      there = false
+    end
+    if there then
+      redis.call('HDEL', p .. ':attempts', n)
+      redis.call('HSET', p .. ':moved', n, args[i + 1])
+      book.out = book.out + 1
+    end
+  end
+  close_book(p, book)
+  return 0
+end
+
+-- Some idempotency keys: cursor. Answers the next cursor, then key and record of each.
+local function idems(keys, args)
+  local found = redis.call('HSCAN', keys[1] .. ':idem', args[1], 'COUNT', 512)
+  table.insert(found[2], 1, found[1])
+  return found[2]
+end
+
+-- Takes idempotency keys of another partition: epoch, from, then key and record of each. The client's key
+-- is its own, so one that is here already means the same request, or a mistake: the one that is
+-- remembered longer stays.
+local function keep(keys, args)
+  local p = keys[1]
+  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  for i = 3, #args, 2 do
+    local record, here = cmsgpack.unpack(args[i + 1]), redis.call('HGET', p .. ':idem', args[i])
+    record[6] = record[6] or tonumber(args[2])
+    if not here or cmsgpack.unpack(here)[4] < record[4] then
+      redis.call('HSET', p .. ':idem', args[i], cmsgpack.pack(record))
+      redis.call('ZADD', p .. ':idemdue', str(record[4]), args[i])
+    end
+  end
+  return 0
+end
+
+-- Forgets idempotency keys that were taken: epoch, keys.
+local function unkeep(keys, args)
+  local p = keys[1]
+  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  for i = 2, #args do
+    redis.call('HDEL', p .. ':idem', args[i])
+    redis.call('ZREM', p .. ':idemdue', args[i])
+  end
+  return 0
+end
+
+-- Lets a partition go: epoch, the epoch it has from now on, whether its last owner let go in order.
+local function settle(keys, args)
+  local p = keys[1]
+  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  redis.call('DEL', p .. ':arrived')
+  redis.call('HDEL', p .. ':lease', 'answers')
+  redis.call('HSET', p .. ':lease', 'owner', '0', 'epoch', args[2], 'clean', args[3], 'serial', '0')
+  return 1
+end
+
+-- keys[1] of the next two is greenroom:{meta}. Says that the store is being resized: what to, or nothing.
+local function mark(keys, args)
+  if args[1] == '' then return redis.call('HDEL', keys[1], 'resizing') end
+  return redis.call('HSET', keys[1], 'resizing', args[1])
+end
+
+-- Says that it is resized: partitions, and how many there ever were.
+local function finish(keys, args)
+  redis.call('HSET', keys[1], 'partitions', args[1], 'ever', args[2])
+  return redis.call('HDEL', keys[1], 'resizing')
+end
+
+-- Where a message has moved to: number. Empty when it has not.
+local function locate(keys, args)
+  return redis.call('HGET', keys[1] .. ':moved', args[1]) or ''
+end
+
+-- Some messages that have moved: cursor. Answers the next cursor, then number and new place of each.
+local function moves(keys, args)
+  local found = redis.call('HSCAN', keys[1] .. ':moved', args[1], 'COUNT', 512)
+  table.insert(found[2], 1, found[1])
+  return found[2]
+end
+
+-- Whether anything is known of messages: numbers. 1 or 0 for each.
+local function known(keys, args)
+  local p, answer = keys[1], {}
+  for _, n in ipairs(args) do
+    local number = tonumber(n)
+    local found = redis.call('HEXISTS', p .. ':results:' .. str(bucket(number)), n) == 1
+      or redis.call('HEXISTS', p .. ':deferred', n) == 1 or redis.call('HEXISTS', p .. ':dead', n) == 1
+      or redis.call('HEXISTS', p .. ':moved', n) == 1 or letter(p, number)
+    answer[#answer + 1] = found and 1 or 0
+  end
+  return answer
+end
+
+-- Forgets where messages have moved to: numbers.
+local function unmove(keys, args)
+  return redis.call('HDEL', keys[1] .. ':moved', unpack(args))
+end

@@ -1,0 +1,113 @@
+//! What is said once of the whole store: its secret, how many partitions it has, and whether it is being
+//! resized.
+//!
+//! Invariant: while it says that the store is being resized, no node serves it.
+
+use super::redis::{self, Redis, arg, number};
+use crate::error::{Error, Result};
+
+/// The hash `<prefix>:{meta}`.
+pub(super) struct Meta {
+    /// How many partitions there are.
+    pub(super) partitions: u16,
+    /// How many there ever were, if that was ever changed.
+    pub(super) ever: Option<u16>,
+    /// From which request ids are made.
+    pub(super) secret: [u8; 32],
+    /// The resize that is not finished.
+    pub(super) resizing: Option<Resizing>,
+}
+
+/// A resize that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resizing {
+    /// How many partitions there are to be.
+    pub(super) to: u16,
+    /// Whether messages have moved; before that it can be called off.
+    pub(super) moving: bool,
+}
+
+impl Meta {
+    /// Makes a new store, unless there is one.
+    pub(super) async fn create(redis: &Redis, partitions: u16) -> Result<()> {
+        let secret: String =
+            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
+        redis.set_once(redis.meta_key(), "partitions", number(partitions)).await?;
+        redis.set_once(redis.meta_key(), "secret", arg(secret)).await?;
+        Ok(())
+    }
+
+    /// Terminal error (`no_store`) when there is no store.
+    pub(super) async fn read(redis: &Redis) -> Result<Self> {
+        let fields = redis.fields(redis.meta_key(), &["partitions", "secret", "ever", "resizing"]).await?;
+        let found = redis::list(fields);
+        let at = |index: usize| found.get(index).map_or(0, redis::int) as u16;
+        let text = |index: usize| found.get(index).and_then(|value| value.as_string());
+        let Some(secret) = text(1).filter(|_| at(0) > 0) else {
+            let error =
+                format!("Redis holds no store with the prefix {:?}: `greenroom serve` makes one", redis.prefix());
+            return Err(Error::terminal(error).code("no_store"));
+        };
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let pair = secret.get(at * 2..at * 2 + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            *byte = pair.ok_or_else(|| Error::terminal("the store's secret is damaged").code("no_store"))?;
+        }
+        let ever = (at(2) > 0).then(|| at(2));
+        Ok(Self { partitions: at(0), ever, secret: bytes, resizing: text(3).map(|text| resizing(&text)).transpose()? })
+    }
+
+    /// Terminal error when it is being resized.
+    pub(super) fn is_whole(&self) -> Result<()> {
+        let Some(Resizing { to, .. }) = self.resizing else { return Ok(()) };
+        Err(Error::terminal(format!(
+            "the store is being resized from {} to {to} partitions: if nobody does that any more, `greenroom \
+             partitions resize {to}` goes on where it was interrupted",
+            self.partitions
+        ))
+        .code("resizing"))
+    }
+
+    /// Terminal error when a node that knows so many partitions cannot serve it.
+    pub(super) fn serves(&self, partitions: u16) -> Result<()> {
+        self.is_whole()?;
+        if self.partitions == partitions {
+            return Ok(());
+        }
+        let (is, asked) = (self.partitions, partitions);
+        let error = format!(
+            "the store has {is} partitions and store.partitions is {asked}: set it to {is} (`greenroom partitions \
+             resize` changes how many a store has)"
+        );
+        Err(Error::terminal(error).code("other_partitions"))
+    }
+}
+
+/// `<to> preparing`, `<to> moving`
+fn resizing(text: &str) -> Result<Resizing> {
+    let parsed = text.split_once(' ').and_then(|(to, phase)| {
+        Some(Resizing { to: to.parse().ok().filter(|to| *to > 0)?, moving: phase == "moving" })
+    });
+    parsed.ok_or_else(|| Error::terminal(format!("the store is being resized to {text:?}, which cannot be read")))
+}
+
+impl Resizing {
+    /// Says so, durably before anything else is done.
+    pub(super) async fn mark(self, redis: &Redis) -> Result<()> {
+        let phase = if self.moving { "moving" } else { "preparing" };
+        redis.meta("mark", vec![arg(format!("{} {phase}", self.to))]).await?;
+        Ok(())
+    }
+
+    /// Says that the store is as it was.
+    pub(super) async fn call_off(redis: &Redis) -> Result<()> {
+        redis.meta("mark", vec![arg("")]).await?;
+        Ok(())
+    }
+
+    /// Says that it is resized.
+    pub(super) async fn finish(self, redis: &Redis, ever: u16) -> Result<()> {
+        redis.meta("finish", vec![number(self.to), number(ever)]).await?;
+        Ok(())
+    }
+}
