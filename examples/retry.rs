@@ -45,7 +45,7 @@ impl Actor for Mailer {
 
 /// Waits until the request ended.
 async fn ended(node: &Node, id: RequestId) -> Result<View> {
-    let mut changes = node.watch(id).ok_or_else(|| Error::new("no such request"))?;
+    let mut changes = node.watch(id).await.ok_or_else(|| Error::new("no such request"))?;
     loop {
         match node.request(id).await? {
             Found::Here(view) if view.status.ended() => return Ok(view),

@@ -89,6 +89,11 @@ async fn cancel(room: Rc<Room>, position: Position) -> Result<bool> {
         room.handed.borrow_mut().remove(&position);
         room.shared.ended(position);
     }
+    if cancelled.is_err() && room.shared.backend.lease_time().is_some() {
+        // It may have happened, or happen yet: under another epoch it cannot, and what is there is read
+        // again.
+        room.lose();
+    }
     if let Some(address) = room.cancelling.unmark(position)
         && let Some(slot) = room.slots.borrow().get(&address)
     {

@@ -337,6 +337,11 @@ impl<A: Actor> Core<A> {
         group.blocked = true;
         self.behind.set(true);
         for waiting in self.queue.borrow_mut().drain(..) {
+            if self.room.was_cancelled(waiting.stored.position) {
+                self.room.let_go(waiting.stored.position, waiting.stored.size);
+                self.finished(1);
+                continue;
+            }
             group.commit.parked.push((waiting.stored.position, waiting.stored.home));
             group.taken.push(Taken { delivery: waiting, fate: Fate::Parked, seconds: 0.0 });
         }

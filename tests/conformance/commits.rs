@@ -1,7 +1,7 @@
 //! Commits: all or nothing, refused when stale or when a message is gone, counted in the ledger.
 
 use greenroom::{
-    backend::{DeadFilter, Lookup, Refused, Sent, StateWrite, Status},
+    backend::{DeadFilter, Deferral, Lookup, Refused, Sent, StateWrite, Status},
     error::Failure,
 };
 
@@ -56,9 +56,16 @@ fn a_refused_commit_leaves_nothing_and_does_not_hurt_its_group() {
         append(&backend, message("thing/a", "1")).await;
         append(&backend, message("thing/a", "2")).await;
         let both = backend.read(partition, start(partition), 2).await.unwrap();
-        // Parks the first message, and a message that is gone: neither may happen.
+        // Ends the first message, and defers a message that is gone: neither may happen.
         let mut refused = commit("thing/a");
-        refused.parked = vec![(both[0].position, Home::Mailbox), (Position::new(partition, 999), Home::Mailbox)];
+        refused.done = vec![done(&both[0])];
+        refused.deferred = vec![Deferral {
+            position: Position::new(partition, 999),
+            home: Home::Mailbox,
+            due: NOW + 5,
+            attempts: 1,
+            failures: vec![failure(1)],
+        }];
         refused.outbox.push(Sent { envelope: envelope("thing/b", "9").into(), due: None });
         let mut fine = commit("thing/a");
         fine.done.push(done(&both[1]));
@@ -174,5 +181,36 @@ fn results_expire_and_are_then_known_to_have_been() {
         assert!(matches!(backend.lookup(Position::new(partition, 2)).await.unwrap(), Lookup::Unknown));
         let audit = backend.audit().await.unwrap();
         assert!(audit.balanced, "{audit:?}");
+    });
+}
+
+#[test]
+fn a_cancelled_message_that_would_have_been_parked_holds_up_nothing() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = take(&backend, partition).await;
+        for n in 1..=3 {
+            append(&backend, message("thing/a", &n.to_string())).await;
+        }
+        let all = backend.read(partition, start(partition), 3).await.unwrap();
+        backend.open(lease, vec![address("thing/a")]).await.unwrap();
+        assert!(backend.cancel(lease, all[1].position, NOW).await.unwrap());
+        let mut both = commit("thing/a");
+        both.state = state(0, "one");
+        both.done.push(done(&all[0]));
+        both.parked = vec![(all[1].position, Home::Mailbox), (all[2].position, Home::Mailbox)];
+        // A store that makes all of it true at once may refuse it for the one that is gone.
+        let answers = backend.commit(lease, vec![both.clone()].into()).await;
+        if answers == [Err(Refused::Gone(all[1].position))] {
+            both.parked.remove(0);
+            assert_eq!(backend.commit(lease, vec![both].into()).await, [Ok(())]);
+        } else {
+            assert_eq!(answers, [Ok(())]);
+        }
+        assert!(matches!(backend.lookup(all[0].position).await.unwrap(), Lookup::Ended(_)));
+        let parked = backend.parked(&address("thing/a"), start(partition), 10).await.unwrap();
+        assert_eq!(parked.iter().map(|stored| stored.position).collect::<Vec<_>>(), [all[2].position]);
+        let audit = backend.audit().await.unwrap();
+        assert_eq!((audit.completed, audit.cancelled, audit.in_flight, audit.balanced), (1, 1, 1, true), "{audit:?}");
     });
 }

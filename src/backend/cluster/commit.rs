@@ -190,9 +190,15 @@ async fn finish(
     for ((index, outbox), gone) in others.into_iter().zip(outboxes).zip(gone) {
         let (commit, number) = (&batch[index], int(&gone) as u64);
         if number > 0 {
-            // A written state was finished by whoever found it unfinished.
-            if commit.state.is_none() {
-                answers[index] = Err(Refused::Gone(Position::new(partition, number)));
+            // A written state was finished by whoever found it unfinished, and nobody else takes
+            // messages out of this mailbox.
+            match (&commit.state, disturbed) {
+                (None, _) => answers[index] = Err(Refused::Gone(Position::new(partition, number))),
+                (Some(_), true) => {}
+                (Some(_), false) => {
+                    error!(partition, number, address = %commit.address, "a message that was handled is not there");
+                    answers[index] = Err(Refused::Stale);
+                }
             }
             continue;
         }

@@ -31,15 +31,15 @@ local function apply_one(p, c, book, out)
     if not moved[n] then return n end
   end
   for i = 1, #parked, 2 do
+    -- One that is gone was cancelled while it waited: nothing was decided of it but that it waits.
     local n, home = parked[i], parked[i + 1]
     if home == 0 then
       moved[n] = letter(p, n)
-      mail[#mail + 1] = id(n)
+      if moved[n] then mail[#mail + 1] = id(n) end
     else
       local packed = redis.call('HGET', p .. ':deferred', str(n))
       moved[n] = packed and cmsgpack.unpack(packed)
     end
-    if not moved[n] then return n end
   end
   if #mail > 0 then
     local removed = 0
@@ -71,9 +71,9 @@ local function apply_one(p, c, book, out)
   end
   for i = 1, #parked, 2 do
     local n, home = parked[i], parked[i + 1]
-    if home == 0 then
+    if moved[n] and home == 0 then
       defer(p, n, 0, 1, kind, key, '', moved[n])
-    else
+    elseif moved[n] then
       defer(p, n, 0, 1, kind, key, moved[n][5], moved[n][6])
     end
   end
