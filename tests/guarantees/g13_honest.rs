@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::support::{
     Server,
     server::{Setup, greenroom},
+    servers::{Redis, RedisSetup, Which, shared, unique},
 };
 
 /// Starts a server that must refuse to serve, and returns what it says.
@@ -94,4 +95,27 @@ fn an_audit_of_nothing_is_no_clean_audit() {
     assert_ne!(output.status.code(), Some(0));
     let output = greenroom(&["audit", "--dta", "x"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_redis_that_cannot_keep_what_is_promised_is_refused_with_the_line_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let mongo = shared(Which::Mongo);
+    let on = |redis: &Redis| {
+        let name = unique();
+        let store = Setup::on(dir.path()).embedded().set("store", "kind", "cluster").set("store", "mongo", &mongo);
+        store.set("store", "redis", &redis.url()).set("store", "prefix", &name).set("store", "database", &name)
+    };
+    let lax = Redis::start(RedisSetup::redis().everysec());
+    let said = refusal(&on(&lax));
+    assert!(said.contains("appendfsync always") && said.contains("store.accept"), "{said}");
+    // Asked for less, it serves; and with the line changed, more.
+    assert!(on(&lax).set("store", "accept", "memory").start().terminate().success());
+    lax.config_set("appendfsync", "always");
+    assert!(on(&lax).start().terminate().success());
+    let forgetful = Redis::start(RedisSetup::redis().set("maxmemory-policy", "allkeys-lru"));
+    let said = refusal(&on(&forgetful));
+    assert!(said.contains("maxmemory-policy noeviction"), "{said}");
+    let said = refusal(&on(&lax).set("store", "accept", "replicated"));
+    assert!(said.contains("no replica"), "{said}");
 }
