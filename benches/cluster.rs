@@ -324,6 +324,18 @@ async fn through(redis: &Redis, accept: Accept, kind: &str, messages: u64, keys:
     Rate { rate, redis }
 }
 
+/// BullMQ, enqueueing in bulk and processing at once, on the same Redis: jobs a second, best of three.
+fn bullmq(redis: &Redis) -> Option<f64> {
+    let output = Command::new("node").arg("bench/peers/bullmq.mjs").env("REDIS_URL", redis.url()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rates = text.lines().filter_map(|line| line.split(": ").nth(1)?.strip_suffix("/s")?.parse::<f64>().ok());
+    let best = rates.fold(0.0, f64::max);
+    if best == 0.0 {
+        println!("bullmq: not run; install it with `npm --prefix bench/peers install`: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    (best > 0.0).then_some(best)
+}
+
 /// Enqueue → handler at 500 a second.
 async fn latency(redis: &Redis, accept: Accept) {
     let waits = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -391,6 +403,16 @@ fn main() {
                     println!(
                         "stateless {round}, {fsync}: raw {:.0}/s, Redis {:.1} µs a message; ours {:.0}/s ({:.0} %), Redis {:.1} µs; with results kept {:.0}/s ({:.0} %), Redis {:.1} µs",
                         raw.rate, raw.redis, told.rate, 100.0 * told.rate / raw.rate, told.redis, kept.rate, 100.0 * kept.rate / raw.rate, kept.redis
+                    );
+                }
+                if wanted("bullmq")
+                    && let Some(peer) = bullmq(&redis)
+                {
+                    let ours = through(&redis, accept, "job", 100_000, 1_001, false).await;
+                    println!(
+                        "bullmq {round}, {fsync}: BullMQ {peer:.0}/s; ours {:.0}/s ({:.1} times)",
+                        ours.rate,
+                        ours.rate / peer
                     );
                 }
                 if wanted("stateful") {
