@@ -176,13 +176,10 @@ impl Cluster {
     }
 
     /// Works on the store's threads until it is done.
-    fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send>(
+    fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         work: impl FnOnce(Arc<Core>) -> F + Send + 'static,
-    ) -> Result<T>
-    where
-        F: 'static,
-    {
+    ) -> Result<T> {
         let (done, answer) = std::sync::mpsc::channel();
         let core = self.core.clone();
         self.core.runtime.spawn(async move {
