@@ -20,7 +20,7 @@ use greenroom::{
     runtime::node::{Node, Start},
 };
 
-use self::store::{books, fill, handled, kept, key};
+use self::store::{books, fill, handled, kept, key, keyed};
 use super::*;
 
 /// Short, as each interrupted resize is waited for once.
@@ -251,6 +251,50 @@ fn a_commit_of_which_only_the_state_was_written_is_finished_before_anything_move
         writes.state = Some(StateWrite { from: 1, doc, fields: Vec::new() });
         writes.done.push(done(&first(&backend, moved, start(moved)).await));
         assert_eq!(backend.commit(lease, vec![writes].into()).await, [Ok(())], "the lease is newer than the document");
+    });
+}
+
+#[test]
+fn before_anything_has_moved_it_can_be_called_off_and_after_that_only_finished() {
+    stores(async |options| {
+        let promised = fill(&options).await;
+        let before = books(&options).await;
+        let until = |last: Doing, to| {
+            let step = move |Progress { doing, .. }: Progress| match doing == last {
+                true => Err(greenroom::Error::new("killed")),
+                false => Ok(()),
+            };
+            Cluster::resize(options.clone(), Resize { step: Arc::new(step), ..order(to) })
+        };
+        assert_eq!(until(Doing::Departing, 16).unwrap_err().to_string(), "killed");
+        assert!(Cluster::open(options.clone()).map(drop).unwrap_err().has_code("resizing"));
+        let resized = resize(&options, 4).unwrap();
+        assert_eq!((resized.from, resized.to, resized.continued), (4, 4, true));
+        assert_eq!(books(&options).await, before);
+        // It takes messages as before, in each partition.
+        let backend = node(&options).await;
+        for n in 0..KEYS {
+            let fits = backend.append(vec![keyed(&key(n), "1")]).await.pop().unwrap();
+            assert!(matches!(fits, Ok(Appended::Seen(..))), "{fits:?}");
+            assert!(take(&backend, address(&key(n)).partition(4)).await.epoch > 0);
+        }
+        for (partition, owner) in (0u16..).zip(backend.owners().await.unwrap()) {
+            if owner.node > 0 {
+                backend.release(Lease { partition, epoch: owner.epoch, clean: true, last: 0 }).await.unwrap();
+            }
+        }
+        backend.leave().await.unwrap();
+        // Once the first message is somewhere else, there is no way but on.
+        assert_eq!(until(Doing::Removing, 16).unwrap_err().to_string(), "killed");
+        for to in [4, 8] {
+            let refused = resize(&options, to).unwrap_err();
+            assert!(refused.has_code("not_resized") && refused.to_string().contains("resize 16"), "{refused}");
+        }
+        resize(&options, 16).unwrap();
+        let options = Options { partitions: 16, ..options.clone() };
+        assert_eq!(books(&options).await, before);
+        kept(&options, &promised).await;
+        handled(&options, &promised).await;
     });
 }
 
