@@ -43,15 +43,24 @@ const PATIENCE: Duration = Duration::from_millis(3000);
 impl Durable {
     /// Waits until what was written to a partition before is as durable as promised.
     pub(super) async fn wait(&self, redis: &Redis, partition: u16) -> Result<(), Fault> {
+        self.wait_for(redis, redis.lane(partition), &redis.key(partition)).await
+    }
+
+    /// The same, of what was written about the whole store.
+    pub(super) async fn wait_meta(&self, redis: &Redis) -> Result<(), Fault> {
+        self.wait_for(redis, 0, &redis.meta_key()).await
+    }
+
+    async fn wait_for(&self, redis: &Redis, lane: usize, key: &str) -> Result<(), Fault> {
         let millis = PATIENCE.as_millis().to_string();
         match self.wait {
             Wait::Nothing => Ok(()),
             Wait::Replicas => {
-                let replicas = redis.ask_lane(partition, "WAIT", &["1", &millis]).await?;
+                let replicas = redis.ask_lane(lane, key, "WAIT", &["1", &millis]).await?;
                 enough(int(&replicas) >= 1, "no replica confirmed the write")
             }
             Wait::Disk => {
-                let disks = redis.ask_lane(partition, "WAITAOF", &["1", "0", &millis]).await?;
+                let disks = redis.ask_lane(lane, key, "WAITAOF", &["1", "0", &millis]).await?;
                 let local = super::redis::list(disks).first().map_or(0, int);
                 enough(local >= 1, "the write did not reach the disk")
             }

@@ -3,7 +3,10 @@
 //!
 //! Invariant: while it says that the store is being resized, no node serves it.
 
-use super::redis::{self, Redis, arg, number};
+use super::{
+    Core,
+    redis::{self, Redis, arg, number},
+};
 use crate::error::{Error, Result};
 
 /// The hash `<prefix>:{meta}`.
@@ -93,21 +96,18 @@ fn resizing(text: &str) -> Result<Resizing> {
 
 impl Resizing {
     /// Says so, durably before anything else is done.
-    pub(super) async fn mark(self, redis: &Redis) -> Result<()> {
+    pub(super) async fn mark(self, core: &Core) -> Result<()> {
         let phase = if self.moving { "moving" } else { "preparing" };
-        redis.meta("mark", vec![arg(format!("{} {phase}", self.to))]).await?;
-        Ok(())
+        Ok(core.declared("mark", vec![arg(format!("{} {phase}", self.to))]).await?)
     }
 
     /// Says that the store is as it was.
-    pub(super) async fn call_off(redis: &Redis) -> Result<()> {
-        redis.meta("mark", vec![arg("")]).await?;
-        Ok(())
+    pub(super) async fn call_off(core: &Core) -> Result<()> {
+        Ok(core.declared("mark", vec![arg("")]).await?)
     }
 
     /// Says that it is resized.
-    pub(super) async fn finish(self, redis: &Redis, ever: u16) -> Result<()> {
-        redis.meta("finish", vec![number(self.to), number(ever)]).await?;
-        Ok(())
+    pub(super) async fn finish(self, core: &Core, ever: u16) -> Result<()> {
+        Ok(core.declared("finish", vec![number(self.to), number(ever)]).await?)
     }
 }

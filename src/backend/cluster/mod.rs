@@ -37,6 +37,7 @@
 //!
 //! There is no epoch in (3), and nothing to close or freeze: see ARCHITECTURE.md for what was weighed.
 
+mod answer;
 mod append;
 mod books;
 mod commit;
@@ -299,6 +300,12 @@ impl Core {
         let answer = self.redis.call(partition, function, args).await?;
         self.durable.wait(&self.redis, partition).await?;
         Ok(answer)
+    }
+
+    /// Calls a function about the whole store, likewise.
+    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<(), redis::Fault> {
+        self.redis.meta(function, args).await?;
+        self.durable.wait_meta(&self.redis).await
     }
 }
 

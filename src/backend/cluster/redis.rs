@@ -17,6 +17,7 @@ use fred::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+pub(super) use super::answer::{int, list, pairs, raw};
 use crate::error::{Error, Result};
 
 /// The functions, all of them in one library, which says `greenroom_1` where its name goes.
@@ -217,9 +218,9 @@ impl Redis {
         self.invoke(&self.reader, self.nodes_key(), function, args).await
     }
 
-    /// Calls a function about the whole store.
+    /// Calls a function about the whole store, on the first writing connection.
     pub(super) async fn meta(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        self.invoke(&self.reader, self.meta_key(), function, args).await
+        self.invoke(&self.lanes[0], self.meta_key(), function, args).await
     }
 
     async fn invoke(&self, client: &Client, key: String, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
@@ -294,12 +295,18 @@ impl Redis {
         }
     }
 
-    /// Any command on the connection that writes to a partition.
-    pub(super) async fn ask_lane(&self, partition: u16, command: &'static str, args: &[&str]) -> Result<Value, Fault> {
-        let slot = fred::util::redis_keyslot(self.key(partition).as_bytes());
+    /// Any command on a writing connection, to the server that holds `key`.
+    pub(super) async fn ask_lane(
+        &self,
+        lane: usize,
+        key: &str,
+        command: &'static str,
+        args: &[&str],
+    ) -> Result<Value, Fault> {
+        let slot = fred::util::redis_keyslot(key.as_bytes());
         let command = CustomCommand::new_static(command, slot, false);
         let args: Vec<Value> = args.iter().map(|arg| Value::from(*arg)).collect();
-        self.lanes[self.lane(partition)].custom(command, args).await.map_err(fault)
+        self.lanes[lane].custom(command, args).await.map_err(fault)
     }
 
     /// The channel of a node.
@@ -366,35 +373,5 @@ fn several(url: &str) -> String {
             format!("{first}?{}", more.join("&"))
         }
         _ => url.to_owned(),
-    }
-}
-
-/// The values of an array answer.
-pub(super) fn list(value: Value) -> Vec<Value> {
-    match value {
-        Value::Array(values) => values,
-        Value::Null => Vec::new(),
-        one => vec![one],
-    }
-}
-
-/// A number in an answer; 0 when it is none.
-pub(super) fn int(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
-}
-
-/// Bytes in an answer.
-pub(super) fn raw(value: Value) -> Vec<u8> {
-    value.into_bytes().map(|bytes| bytes.to_vec()).unwrap_or_default()
-}
-
-/// The pairs of an answer that is a map.
-pub(super) fn pairs(value: Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_string().unwrap_or_default();
-    match value {
-        Value::Map(map) => {
-            map.inner().into_iter().map(|(key, value)| (key.into_string().unwrap_or_default(), text(&value))).collect()
-        }
-        other => list(other).chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
     }
 }

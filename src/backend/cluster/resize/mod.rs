@@ -176,13 +176,10 @@ impl Cluster {
     }
 
     /// Works on the store's threads until it is done.
-    fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send>(
+    fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         work: impl FnOnce(Arc<Core>) -> F + Send + 'static,
-    ) -> Result<T>
-    where
-        F: 'static,
-    {
+    ) -> Result<T> {
         let (done, answer) = std::sync::mpsc::channel();
         let core = self.core.clone();
         self.core.runtime.spawn(async move {
@@ -234,11 +231,11 @@ async fn run(core: &Arc<Core>, resize: &Resize) -> Result<Resized> {
     let mark = Resizing { to, moving: begun.is_some_and(|begun| begun.moving) };
     if begun != Some(mark) {
         run.step(Doing::Marking, 0, 0)?;
-        mark.mark(&core.redis).await?;
+        mark.mark(core).await?;
     }
     if let Err(error) = alone::alone(core).await {
         if !mark.moving {
-            Resizing::call_off(&core.redis).await?;
+            Resizing::call_off(core).await?;
         }
         alone::leave(core).await;
         return Err(error);
@@ -254,7 +251,7 @@ async fn run(core: &Arc<Core>, resize: &Resize) -> Result<Resized> {
             Prepared::Not(why) => return run.call_off(Some(why)).await,
         }
         run.step(Doing::Departing, 0, 0)?;
-        Resizing { moving: true, ..mark }.mark(&core.redis).await?;
+        Resizing { moving: true, ..mark }.mark(core).await?;
     }
     let mut partitions = Vec::new();
     for partition in 0..total {
@@ -270,7 +267,7 @@ async fn run(core: &Arc<Core>, resize: &Resize) -> Result<Resized> {
         run.settle(lease, epoch, clean).await?;
     }
     run.step(Doing::Counting, 0, 0)?;
-    mark.finish(&core.redis, total).await?;
+    mark.finish(core, total).await?;
     alone::leave(core).await;
     info!(from, to, "resized");
     Ok(Resized { from, to, continued: begun.is_some(), members: Vec::new(), partitions })
@@ -313,7 +310,7 @@ impl Run<'_> {
             self.core.written(lease.partition, "fence", args).await?;
             self.settle(lease, lease.epoch, lease.clean).await?;
         }
-        Resizing::call_off(&self.core.redis).await?;
+        Resizing::call_off(self.core).await?;
         alone::leave(self.core).await;
         match why {
             Some(why) => Err(refused(why)),
