@@ -331,7 +331,10 @@ fn bullmq(redis: &Redis) -> Option<f64> {
     let rates = text.lines().filter_map(|line| line.split(": ").nth(1)?.strip_suffix("/s")?.parse::<f64>().ok());
     let best = rates.fold(0.0, f64::max);
     if best == 0.0 {
-        println!("bullmq: not run; install it with `npm --prefix bench/peers install`: {}", String::from_utf8_lossy(&output.stderr));
+        println!(
+            "bullmq: not run; install it with `npm --prefix bench/peers install`: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     (best > 0.0).then_some(best)
 }
