@@ -150,14 +150,16 @@ fn a_partition_taken_behind_its_owners_back_is_opened_anew() {
 #[test]
 fn a_node_that_cannot_show_that_it_lives_stops_and_goes_on_when_it_can() {
     play(async || {
-        let town = Town::new(PARTITIONS, LEASE);
+        // A twelfth of it is what a busy machine may add.
+        let lease = Duration::from_secs(6);
+        let town = Town::new(PARTITIONS, lease);
         let node = town.start(Counter::open(), 0).await;
         ask_all(&[&node.node], 1).await;
         assert_eq!(node.node.shared.open(), 16);
         node.mute();
         let muted = Instant::now();
         until("it stops", async || node.node.shared.open() == 0).await;
-        assert!(muted.elapsed() < LEASE, "{:?}", muted.elapsed());
+        assert!(muted.elapsed() < lease, "{:?}", muted.elapsed());
         node.unmute();
         ask_all(&[&node.node], 2).await;
         balanced(&node.node).await;

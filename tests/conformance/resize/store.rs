@@ -91,12 +91,18 @@ pub(super) async fn fill(options: &Options) -> Promised {
         // What was sent by the other key is the first in the mailbox: it is deferred for a retry on every
         // second key, with what is behind it parked.
         let partition = lease.partition;
-        let all = backend.read(partition, start(partition), 1000).await.unwrap();
         let is = |stored: &Stored, command| {
             let envelope = stored.envelope.as_ref().unwrap();
             envelope.to == address(&to) && envelope.command.get() == command
         };
-        let sent = all.into_iter().find(|stored| is(stored, "100")).unwrap();
+        // It is counted a moment before the node that appended it hears so.
+        let sent = loop {
+            let all = backend.read(partition, start(partition), 1000).await.unwrap();
+            match all.into_iter().find(|stored| is(stored, "100")) {
+                Some(sent) => break sent,
+                None => tokio::task::yield_now().await,
+            }
+        };
         let mut order = vec![100];
         promised.open.push((sent.position, 100));
         let dies = append(&backend, message(&to, "99")).await;
@@ -242,7 +248,15 @@ pub(super) async fn handled(options: &Options, promised: &Promised) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(node.state::<Tally>(address(&key(0)).key()).await.unwrap().unwrap().ends_with(&[99]));
-    let audit = node.audit().await.unwrap();
+    // The state is there a moment before the message has ended.
+    let mut audit = node.audit().await.unwrap();
+    for _ in 0..100_000 {
+        if audit.in_flight <= KEYS as u64 {
+            break;
+        }
+        tokio::task::yield_now().await;
+        audit = node.audit().await.unwrap();
+    }
     assert!(audit.balanced, "{audit:?}");
     assert_eq!((audit.in_flight, audit.dead), (KEYS as u64, KEYS as u64 - 2), "{audit:?}");
     node.drain(Duration::from_secs(5)).await;
