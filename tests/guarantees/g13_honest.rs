@@ -49,7 +49,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
 
 #[test]
 fn a_store_that_cannot_be_made_is_refused() {
-    let said = refusal(&Setup::on(Path::new("/dev/null/data")));
+    let said = refusal(&Setup::on(Path::new("/dev/null/data")).embedded());
     assert!(said.contains("/dev/null/data"), "{said}");
 }
 
