@@ -1,6 +1,11 @@
 //! What the engine costs on Redis and MongoDB, against the raw cycles through the same client
 //! libraries, in one run. `cargo bench --bench cluster [-- NAME]`; starts a Redis of its own, and takes
-//! MongoDB from `GREENROOM_TEST_MONGO` (`tests/servers start && . .parts/run/env`).
+//! MongoDB from `GREENROOM_TEST_MONGO` (`tests/servers start && . .parts/run/env`). What the peers need
+//! is installed by `npm --prefix bench/peers install`. A benchmark that cannot measure stops with the
+//! reason: an `unwrap` is that.
+
+#[path = "load/mod.rs"]
+mod load;
 
 use std::{
     process::{Child, Command, Stdio},
@@ -9,89 +14,18 @@ use std::{
 };
 
 use fred::prelude::*;
-use greenroom::{
-    Actor, Address, Context, Feature,
-    backend::{
-        Append, Backend,
-        cluster::{Accept, Cluster, Options},
-    },
-    clock::Clock,
-    envelope::Envelope,
-    runtime::{
-        node::{Node, Start},
-        settings::Settings,
-    },
+use greenroom::backend::{
+    Backend,
+    cluster::{Accept, Cluster, Options},
 };
 use mongodb::bson::{RawArrayBuf, rawdoc};
-use serde::{Deserialize, Serialize};
+
+use load::{append, drained, envelope, wanted};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PARTITIONS: u16 = 16;
-
-/// A command of about 200 bytes with its envelope.
-#[derive(Serialize, Deserialize)]
-struct Add {
-    amount: u64,
-    note: String,
-}
-
-/// About 300 bytes of state.
-#[derive(Default, Clone, Serialize, Deserialize)]
-struct Account {
-    total: u64,
-    note: String,
-}
-
-struct Stateful;
-
-impl Actor for Stateful {
-    const KIND: &'static str = "account";
-    type State = Account;
-    type Command = Add;
-    type Reply = u64;
-
-    async fn handle(&self, account: &mut Account, add: Add, _: &Context<Self>) -> greenroom::Result<u64> {
-        account.total += add.amount;
-        if account.note.is_empty() {
-            account.note = "y".repeat(250);
-        }
-        Ok(account.total)
-    }
-}
-
-struct Stateless;
-
-impl Actor for Stateless {
-    const KIND: &'static str = "job";
-    type State = ();
-    type Command = Add;
-    type Reply = u64;
-
-    async fn handle(&self, _: &mut (), add: Add, _: &Context<Self>) -> greenroom::Result<u64> {
-        Ok(add.amount)
-    }
-}
-
-/// Notes how long each command was on its way, in microseconds.
-struct Stopwatch {
-    born: Instant,
-    waits: Arc<std::sync::Mutex<Vec<u64>>>,
-}
-
-impl Actor for Stopwatch {
-    const KIND: &'static str = "stopwatch";
-    type State = ();
-    type Command = u64;
-    type Reply = ();
-
-    async fn handle(&self, _: &mut (), sent: u64, _: &Context<Self>) -> greenroom::Result<()> {
-        let wait = (self.born.elapsed().as_micros() as u64).saturating_sub(sent);
-        self.waits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(wait);
-        Ok(())
-    }
-}
 
 /// A Redis of our own, killed when dropped.
 struct Redis {
@@ -143,19 +77,6 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn envelope(kind: &str, key: u64, request: bool) -> Append {
-    let envelope = Envelope {
-        to: Address::new(kind, &key.to_string()).unwrap(),
-        command: serde_json::value::to_raw_value(&Add { amount: 1, note: "x".repeat(100) }).unwrap(),
-        accepted: Clock::System.now(),
-        request,
-        trace: None,
-        reply: None,
-        cause: None,
-    };
-    Append { envelope, due: None, idempotency: None }
 }
 
 const RAW: &str = r"#!lua name=raw
@@ -268,40 +189,9 @@ fn options(redis: &Redis, accept: Accept, what: &str) -> Options {
     }
 }
 
-async fn start(redis: &Redis, accept: Accept, what: &str, features: Vec<Feature>) -> (Arc<dyn Backend>, Node) {
-    let backend: Arc<dyn Backend> = Arc::new(Cluster::open(options(redis, accept, what)).unwrap());
-    let start = Start { backend: backend.clone(), features, settings: Settings::default(), clock: Clock::System };
-    (backend, Node::start(start).await.unwrap())
-}
-
-async fn append(store: &Arc<dyn Backend>, kind: &str, messages: u64, keys: u64, request: bool) {
-    let mut sent = 0;
-    let mut waiting = std::collections::VecDeque::new();
-    while sent < messages {
-        let batch = (sent..(sent + 100).min(messages)).map(|n| envelope(kind, n % keys, request)).collect();
-        waiting.push_back(store.append(batch));
-        sent += 100;
-        if waiting.len() >= 16
-            && let Some(oldest) = waiting.pop_front()
-        {
-            for appended in oldest.await {
-                appended.unwrap();
-            }
-        }
-    }
-    for rest in waiting {
-        rest.await;
-    }
-}
-
-async fn drained(store: &Arc<dyn Backend>) {
-    loop {
-        let open: i64 = store.ledgers().await.unwrap().iter().map(|ledger| ledger.in_flight()).sum();
-        if open == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// A store of its own on these servers.
+fn open(redis: &Redis, accept: Accept, what: &str) -> Arc<dyn Backend> {
+    Arc::new(Cluster::open(options(redis, accept, what)).unwrap())
 }
 
 struct Rate {
@@ -311,8 +201,8 @@ struct Rate {
 
 /// Appends and processes at once: messages a second, and Redis's processor time for each, in µs.
 async fn through(redis: &Redis, accept: Accept, kind: &str, messages: u64, keys: u64, request: bool) -> Rate {
-    let features = vec![Feature::new(Stateful).actor(Stateless)];
-    let (store, node) = start(redis, accept, &format!("{kind}{keys}{request}"), features).await;
+    let store = open(redis, accept, &format!("{kind}{keys}{request}"));
+    let node = load::start(store.clone()).await;
     append(&store, kind, 2_000, keys, request).await;
     drained(&store).await;
     let (begun, cpu) = (Instant::now(), redis.cpu());
@@ -339,34 +229,12 @@ fn bullmq(redis: &Redis) -> Option<f64> {
     (best > 0.0).then_some(best)
 }
 
-/// Enqueue → handler at 500 a second.
-async fn latency(redis: &Redis, accept: Accept) {
-    let waits = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let born = Instant::now();
-    let features = vec![Feature::new(Stopwatch { born, waits: waits.clone() })];
-    let (store, node) = start(redis, accept, "latency", features).await;
-    let mut tick = tokio::time::interval(Duration::from_millis(2));
-    for n in 0..4_000 {
-        tick.tick().await;
-        let (node, at) = (node.clone(), Stopwatch::at((n % 100).to_string()));
-        actix::spawn(async move { node.tell(at, born.elapsed().as_micros() as u64).await.map(drop) });
-    }
-    drained(&store).await;
-    let mut waits = std::mem::take(&mut *waits.lock().unwrap()).split_off(1_000);
-    waits.sort_unstable();
-    let at = |part: f64| waits[(waits.len() as f64 * part) as usize];
-    println!("latency at 500/s, {accept:?}: enqueue → handler p50 {} µs, p99 {} µs", at(0.5), at(0.99));
-    node.drain(Duration::from_secs(5)).await;
-}
-
 /// What a node costs that has nothing to do.
 async fn idle() {
     let redis = Redis::start("everysec");
     let options = Options { partitions: 256, ..options(&redis, Accept::Memory, "idle") };
     let backend: Arc<dyn Backend> = Arc::new(Cluster::open(options).unwrap());
-    let features = vec![Feature::new(Stateless)];
-    let start = Start { backend, features, settings: Settings::default(), clock: Clock::System };
-    let node = Node::start(start).await.unwrap();
+    let node = load::start(backend).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let client = redis.client().await;
     let commands = async || -> f64 {
@@ -387,11 +255,6 @@ async fn idle() {
         (redis.cpu() - redis_cpu) / 20.0 * 100.0
     );
     node.drain(Duration::from_secs(5)).await;
-}
-
-fn wanted(name: &str) -> bool {
-    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str()))
 }
 
 fn main() {
@@ -428,7 +291,8 @@ fn main() {
                     );
                 }
                 if wanted("latency") {
-                    latency(&redis, accept).await;
+                    let (p50, p99) = load::latency(open(&redis, accept, "latency")).await;
+                    println!("latency at 500/s, {accept:?}: enqueue → handler p50 {p50} µs, p99 {p99} µs");
                 }
             }
         }

@@ -1,5 +1,9 @@
 //! What the engine costs without HTTP, against the raw SQLite cycle it is built on, in one run.
 //! `cargo bench --bench engine [-- NAME]`; every line says what it is compared with.
+//! A benchmark that cannot measure stops with the reason: an `unwrap` is that.
+
+#[path = "load/mod.rs"]
+mod load;
 
 use std::{
     path::Path,
@@ -8,102 +12,17 @@ use std::{
 };
 
 use greenroom::{
-    Actor, Address, Context, Feature, Result,
     backend::{
-        Append, Books, Mailbox,
+        Backend,
         embedded::{Embedded, Options},
     },
-    clock::Clock,
-    envelope::Envelope,
-    runtime::{
-        node::{Node, Start},
-        settings::Settings,
-    },
+    runtime::node::Node,
 };
-use serde::{Deserialize, Serialize};
+
+use load::{append, drained, envelope, wanted};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// A command of about 200 bytes with its envelope.
-#[derive(Serialize, Deserialize)]
-struct Add {
-    amount: u64,
-    note: String,
-}
-
-fn add() -> Add {
-    Add { amount: 1, note: "x".repeat(100) }
-}
-
-/// About 300 bytes of state.
-#[derive(Default, Clone, Serialize, Deserialize)]
-struct Account {
-    total: u64,
-    note: String,
-}
-
-struct Stateful;
-
-impl Actor for Stateful {
-    const KIND: &'static str = "account";
-    type State = Account;
-    type Command = Add;
-    type Reply = u64;
-
-    async fn handle(&self, account: &mut Account, add: Add, _: &Context<Self>) -> Result<u64> {
-        account.total += add.amount;
-        if account.note.is_empty() {
-            account.note = "y".repeat(250);
-        }
-        Ok(account.total)
-    }
-}
-
-struct Stateless;
-
-impl Actor for Stateless {
-    const KIND: &'static str = "job";
-    type State = ();
-    type Command = Add;
-    type Reply = u64;
-
-    async fn handle(&self, _: &mut (), add: Add, _: &Context<Self>) -> Result<u64> {
-        Ok(add.amount)
-    }
-}
-
-/// Notes how long each command was on its way, in microseconds.
-struct Stopwatch {
-    born: Instant,
-    waits: Arc<std::sync::Mutex<Vec<u64>>>,
-}
-
-impl Actor for Stopwatch {
-    const KIND: &'static str = "stopwatch";
-    type State = ();
-    type Command = u64;
-    type Reply = ();
-
-    async fn handle(&self, _: &mut (), sent: u64, _: &Context<Self>) -> Result<()> {
-        let wait = (self.born.elapsed().as_micros() as u64).saturating_sub(sent);
-        self.waits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(wait);
-        Ok(())
-    }
-}
-
-fn envelope(kind: &str, key: u64, request: bool) -> Append {
-    let envelope = Envelope {
-        to: Address::new(kind, &key.to_string()).unwrap(),
-        command: serde_json::value::to_raw_value(&add()).unwrap(),
-        accepted: Clock::System.now(),
-        request,
-        trace: None,
-        reply: None,
-        cause: None,
-    };
-    Append { envelope, due: None, idempotency: None }
-}
 
 /// The raw cycle: append, read, delete, upsert in groups, one writer, two transactions a group.
 fn raw(dir: &Path, messages: u64, keys: u64, group: u64) -> f64 {
@@ -150,57 +69,23 @@ fn raw(dir: &Path, messages: u64, keys: u64, group: u64) -> f64 {
     messages as f64 / begun.elapsed().as_secs_f64()
 }
 
-async fn start(dir: &Path) -> (Arc<Embedded>, Node) {
-    let store = Arc::new(Embedded::open(dir, Options { mailbox_bytes: 4 << 30, ..Options::default() }).unwrap());
-    let node = Node::start(Start {
-        backend: store.clone(),
-        features: vec![Feature::new(Stateful).actor(Stateless)],
-        settings: Settings::default(),
-        clock: Clock::System,
-    })
-    .await
-    .unwrap();
-    (store, node)
+fn open(dir: &Path) -> Arc<dyn Backend> {
+    Arc::new(Embedded::open(dir, Options { mailbox_bytes: 4 << 30, ..Options::default() }).unwrap())
 }
 
-async fn append(store: &Embedded, kind: &str, messages: u64, keys: u64) {
-    let mut sent = 0;
-    let mut waiting = std::collections::VecDeque::new();
-    while sent < messages {
-        let batch = (sent..(sent + 100).min(messages)).map(|n| envelope(kind, n % keys, true)).collect();
-        waiting.push_back(store.append(batch));
-        sent += 100;
-        if waiting.len() >= 16
-            && let Some(oldest) = waiting.pop_front()
-        {
-            for appended in oldest.await {
-                appended.unwrap();
-            }
-        }
-    }
-    for rest in waiting {
-        rest.await;
-    }
-}
-
-async fn drained(store: &Embedded) {
-    loop {
-        let open: i64 = store.ledgers().await.unwrap().iter().map(|ledger| ledger.in_flight()).sum();
-        if open == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+async fn start(dir: &Path) -> (Arc<dyn Backend>, Node) {
+    let store = open(dir);
+    (store.clone(), load::start(store).await)
 }
 
 /// Appends and processes at once.
 async fn through(kind: &str, messages: u64, keys: u64) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let (store, node) = start(dir.path()).await;
-    append(&store, kind, 2_000, keys).await;
+    append(&store, kind, 2_000, keys, true).await;
     drained(&store).await;
     let begun = Instant::now();
-    append(&store, kind, messages, keys).await;
+    append(&store, kind, messages, keys, true).await;
     drained(&store).await;
     let rate = messages as f64 / begun.elapsed().as_secs_f64();
     node.drain(Duration::from_secs(5)).await;
@@ -218,17 +103,17 @@ async fn memory(keys: u64) {
     let dir = tempfile::tempdir().unwrap();
     let (store, node) = start(dir.path()).await;
     // The store's own caches fill first.
-    append(&store, "account", 200_000, 1_000).await;
+    append(&store, "account", 200_000, 1_000, true).await;
     drained(&store).await;
     let before = resident();
-    append(&store, "account", keys + 1_000, keys + 1_000).await;
+    append(&store, "account", keys + 1_000, keys + 1_000, true).await;
     drained(&store).await;
     let each = (resident() - before) / keys;
-    println!("memory: {each} bytes per idle activation, of which {} are its state", size_of::<Account>() + 250);
+    println!("memory: {each} bytes per idle activation, of which {} are its state", size_of::<load::Account>() + 250);
     node.drain(Duration::from_secs(5)).await;
 }
 
-async fn completed(store: &Embedded) -> u64 {
+async fn completed(store: &Arc<dyn Backend>) -> u64 {
     store.ledgers().await.unwrap().iter().map(|ledger| ledger.completed).sum()
 }
 
@@ -236,15 +121,15 @@ async fn completed(store: &Embedded) -> u64 {
 async fn backlog(messages: u64) {
     let dir = tempfile::tempdir().unwrap();
     let slice = messages / 10;
-    let timed = async |store: &Embedded, count| {
+    let timed = async |store: &Arc<dyn Backend>, count| {
         let begun = Instant::now();
-        append(store, "job", count, 1_000).await;
+        append(store, "job", count, 1_000, true).await;
         begun.elapsed().as_secs_f64() / count as f64 * 1e6
     };
-    let store = Embedded::open(dir.path(), Options { mailbox_bytes: 4 << 30, ..Options::default() }).unwrap();
-    append(&store, "job", 1_000, 1_000).await;
+    let store = open(dir.path());
+    append(&store, "job", 1_000, 1_000, true).await;
     let first = timed(&store, slice).await;
-    append(&store, "job", messages - 2 * slice - 1_000, 1_000).await;
+    append(&store, "job", messages - 2 * slice - 1_000, 1_000, true).await;
     let last = timed(&store, slice).await;
     drop(store);
     let (store, node) = start(dir.path()).await;
@@ -263,34 +148,6 @@ async fn backlog(messages: u64) {
         costs.join(" ")
     );
     node.drain(Duration::from_secs(5)).await;
-}
-
-/// Enqueue → handler at 500 a second.
-async fn latency() {
-    let dir = tempfile::tempdir().unwrap();
-    let waits = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let born = Instant::now();
-    let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
-    let features = vec![Feature::new(Stopwatch { born, waits: waits.clone() })];
-    let start = Start { backend: store.clone(), features, settings: Settings::default(), clock: Clock::System };
-    let node = Node::start(start).await.unwrap();
-    let mut tick = tokio::time::interval(Duration::from_millis(2));
-    for n in 0..4_000 {
-        tick.tick().await;
-        let (node, at) = (node.clone(), Stopwatch::at((n % 100).to_string()));
-        actix::spawn(async move { node.tell(at, born.elapsed().as_micros() as u64).await.map(drop) });
-    }
-    drained(&store).await;
-    let mut waits = std::mem::take(&mut *waits.lock().unwrap()).split_off(1_000);
-    waits.sort_unstable();
-    let at = |part: f64| waits[(waits.len() as f64 * part) as usize];
-    println!("latency at 500/s: enqueue → handler p50 {} µs, p99 {} µs (with an fsync in between)", at(0.5), at(0.99));
-    node.drain(Duration::from_secs(5)).await;
-}
-
-fn wanted(name: &str) -> bool {
-    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    names.is_empty() || names.iter().any(|wanted| name.contains(wanted.as_str()))
 }
 
 fn main() {
@@ -313,7 +170,10 @@ fn main() {
             memory(100_000).await;
         }
         if wanted("latency") {
-            latency().await;
+            let dir = tempfile::tempdir().unwrap();
+            let store = Embedded::open(dir.path(), Options::default()).unwrap();
+            let (p50, p99) = load::latency(Arc::new(store)).await;
+            println!("latency at 500/s: enqueue → handler p50 {p50} µs, p99 {p99} µs (with an fsync in between)");
         }
         if wanted("backlog") {
             backlog(1_000_000).await;

@@ -1,6 +1,7 @@
 //! What a client sees: accepted requests and request-response over HTTP, against a bare actix-web
 //! handler that commits the same bytes to SQLite in group commit, in one run, loaded by `wrk`
-//! (Debian package). `cargo bench --bench http [-- SECONDS]`.
+//! (Debian package). `cargo bench --bench http [-- SECONDS]`. A benchmark that cannot measure stops
+//! with the reason: an `unwrap` is that.
 
 use std::{
     process::Command,

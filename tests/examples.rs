@@ -50,7 +50,7 @@ fn idempotency_is_one_effect() {
 #[test]
 fn no_example_is_forgotten() {
     let here = include_str!("examples.rs");
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
+    for file in std::fs::read_dir(support::build::root().join("examples")).unwrap() {
         let name = file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
         assert!(here.contains(&format!("run(\"{name}\")")), "examples/{name}.rs is not run");
     }

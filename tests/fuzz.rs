@@ -6,7 +6,7 @@ mod support;
 use std::{path::PathBuf, process::Command};
 
 use support::{
-    Server,
+    Server, build,
     server::{Setup, audit},
 };
 
@@ -17,7 +17,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 /// Where `schemathesis` is: `SCHEMATHESIS` names it, else `.venv` (made by `make setup`), else the
 /// path. Without it this test fails: what was not fuzzed must not look fuzzed.
 fn schemathesis() -> PathBuf {
-    let venv = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/schemathesis"));
+    let venv = build::root().join(".venv/bin/schemathesis");
     match std::env::var_os("SCHEMATHESIS") {
         Some(path) => path.into(),
         None if venv.exists() => venv,

@@ -6,7 +6,6 @@ mod support;
 use std::{
     io::Write,
     net::TcpListener,
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -133,8 +132,7 @@ fn the_commands_of_make_are_there() {
         ("doc", "cargo test"),
         ("test", "unit stores doc"),
     ] {
-        let output =
-            Command::new("make").args(["-n", target]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let output = Command::new("make").args(["-n", target]).current_dir(build::root()).output().unwrap();
         let recipe = String::from_utf8_lossy(&output.stdout);
         let either = target == "unit" && (recipe.contains("nextest run") || recipe.contains(" test --workspace"));
         assert!(output.status.success() && (recipe.contains(runs) || either), "make {target}: {recipe}");
@@ -161,7 +159,7 @@ fn every_command_and_link_exists() {
     }
     assert_eq!(seen, 10);
     for link in README.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
+        let file = build::root().join(link);
         assert!(link.starts_with("https://") || file.exists(), "{link} does not exist");
     }
 }

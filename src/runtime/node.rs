@@ -230,8 +230,8 @@ impl Node {
 
     /// The MongoDB database that holds the states, for what only MongoDB can do: aggregation, text
     /// search, change streams. Each kind has a collection of its name; a document is `{_id: key, state,
-    /// …}`. Only read there: a write of anybody else's makes the actor's next commit fail. `None` on
-    /// the embedded store.
+    /// …}`. Only read there: the actor does not see what somebody else changes, and its next commit
+    /// replaces the document. `None` on the embedded store.
     pub fn mongo(&self) -> Option<mongodb::Database> {
         self.shared.backend.mongo()
     }

@@ -2,10 +2,7 @@
 //! first sent, and another for everything that was heard of it.
 
 use std::{
-    fs::File,
-    io::{BufWriter, Write},
     path::Path,
-    sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -51,30 +48,9 @@ pub(crate) fn now() -> i64 {
 }
 
 /// The file, while it is written.
-pub(crate) struct History {
-    file: Mutex<BufWriter<File>>,
-}
-
-impl History {
-    pub(crate) fn create(path: &Path) -> Self {
-        Self { file: Mutex::new(BufWriter::new(File::create(path).expect("a file"))) }
-    }
-
-    pub(crate) fn write(&self, event: &Event) {
-        let mut file = self.file.lock().unwrap();
-        serde_json::to_writer(&mut *file, event).expect("written");
-        file.write_all(b"\n").expect("written");
-    }
-}
-
-impl Drop for History {
-    fn drop(&mut self) {
-        self.file.get_mut().unwrap().flush().expect("written");
-    }
-}
+pub(crate) type History = crate::support::history::History<Event>;
 
 /// The file, when all is over.
 pub(crate) fn read(path: &Path) -> Vec<Event> {
-    let text = std::fs::read_to_string(path).expect("the history");
-    text.lines().map(|line| serde_json::from_str(line).expect("a line of the history")).collect()
+    crate::support::history::read(path)
 }

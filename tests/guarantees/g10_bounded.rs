@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use greenroom::{prelude::*, testing::World};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -85,4 +86,35 @@ fn a_flood_is_answered_429_and_everything_accepted_is_done() {
     // Placed, noted, paid, and a question and an answer for the stock; the ships wait for their time.
     assert_eq!(books["accepted"], CLIENTS * (NOTES + 5), "what was refused left no trace");
     assert_eq!(books["in_flight"], CLIENTS);
+}
+
+/// Its state is as large as it is told to make it.
+struct Blob;
+
+impl Actor for Blob {
+    const KIND: &'static str = "blob";
+    type State = String;
+    type Command = usize;
+    type Reply = usize;
+
+    async fn handle(&self, text: &mut String, bytes: usize, _: &Context<Self>) -> Result<usize> {
+        *text = "x".repeat(bytes);
+        Ok(text.len())
+    }
+}
+
+#[test]
+fn a_state_may_be_nearly_sixteen_mebibytes_and_a_larger_one_fails_with_its_size() {
+    const FITS: usize = (16 << 20) - 100_000;
+    const TOO_LARGE: usize = 17 << 20;
+    World::new(|| vec![Feature::new(Blob)]).play(async |mut world| {
+        assert_eq!(world.ask(Blob::at("a"), FITS).await.unwrap().unwrap(), FITS);
+        let error = world.ask(Blob::at("a"), TOO_LARGE).await.unwrap().unwrap_err();
+        assert!(error.has_code("state_too_large"), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("178258") && said.contains("split it over several keys"), "{said}");
+        assert_eq!(world.state::<Blob>("a").await.unwrap().len(), FITS);
+        assert_eq!(world.ask(Blob::at("a"), 1).await.unwrap().unwrap(), 1);
+        world.no_loss().await;
+    });
 }

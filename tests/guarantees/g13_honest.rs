@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::{
-    Server,
+    Server, eventually,
     server::{Setup, greenroom},
     servers::{Redis, RedisSetup, Which, shared, unique},
 };
@@ -97,15 +97,46 @@ fn an_audit_of_nothing_is_no_clean_audit() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// On this Redis and the MongoDB that tests share, under names of its own.
+fn cluster_on(data: &Path, redis: &Redis) -> Setup {
+    let name = unique();
+    let store = Setup::on(data).embedded().set("store", "kind", "cluster").set("store", "mongo", &shared(Which::Mongo));
+    store.set("store", "redis", &redis.url()).set("store", "prefix", &name).set("store", "database", &name)
+}
+
+fn order() -> serde_json::Value {
+    serde_json::json!({"customer": "ann", "currency": "EUR", "lines": [{"sku": "tea", "quantity": 2, "unit_price": 450}]})
+}
+
+#[test]
+fn what_a_replica_must_have_is_not_accepted_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (redis, replica) = (Redis::start(RedisSetup::redis()), Redis::start(RedisSetup::redis()));
+    replica.cli(&["replicaof", "127.0.0.1", &redis.port().to_string()]);
+    eventually("the replica follows", || redis.cli(&["info", "replication"]).contains("state=online").then_some(()));
+    let server = cluster_on(dir.path(), &redis).set("store", "accept", "replicated").start();
+    server.client().post("/orders", &order()).expect(202);
+    replica.pause();
+    server.client().post("/orders", &order()).expect(503);
+    replica.resume();
+    eventually("it accepts again", || (server.client().post("/orders", &order()).status == 202).then_some(()));
+}
+
+#[test]
+fn a_disk_that_is_synced_each_second_is_waited_for_where_that_can_be_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let valkey = Redis::start(RedisSetup::valkey().everysec());
+    let server = cluster_on(dir.path(), &valkey).start();
+    let placed = server.client().post("/orders", &order()).expect(202).json();
+    assert_eq!(server.client().ended(placed["request"].as_str().unwrap())["status"], "completed");
+    let log = valkey.cli(&["info", "commandstats"]);
+    assert!(log.contains("cmdstat_waitaof"), "{log}");
+}
+
 #[test]
 fn a_redis_that_cannot_keep_what_is_promised_is_refused_with_the_line_to_change() {
     let dir = tempfile::tempdir().unwrap();
-    let mongo = shared(Which::Mongo);
-    let on = |redis: &Redis| {
-        let name = unique();
-        let store = Setup::on(dir.path()).embedded().set("store", "kind", "cluster").set("store", "mongo", &mongo);
-        store.set("store", "redis", &redis.url()).set("store", "prefix", &name).set("store", "database", &name)
-    };
+    let on = |redis: &Redis| cluster_on(dir.path(), redis);
     let lax = Redis::start(RedisSetup::redis().everysec());
     let said = refusal(&on(&lax));
     assert!(said.contains("appendfsync always") && said.contains("store.accept"), "{said}");

@@ -20,6 +20,12 @@ pub fn example(name: &str) -> PathBuf {
     cargo(&["-p", "greenroom", "--example", name]).join("examples").join(name)
 }
 
+/// The root of this clone. The runner of the tests says where that is: clones may share what they
+/// have compiled, so what this was compiled in may be another one, or gone.
+pub fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 /// Builds into the directory and with the profile of this very test, and answers where that is.
 fn cargo(what: &[&str]) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
@@ -40,7 +46,7 @@ fn cargo(what: &[&str]) -> PathBuf {
         .args(["build", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target)
         .args(what)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "cargo build {what:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod haproxy;
+pub mod history;
 pub mod http;
 pub mod load;
 pub mod random;

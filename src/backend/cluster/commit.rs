@@ -23,8 +23,15 @@ use crate::{
 
 /// A commit made ready.
 struct Ready {
-    blob: Vec<u8>,
     outbox: Vec<encode::Parcel>,
+    /// Its part in Redis, made when it is needed: most commits go together with others.
+    blob: std::sync::OnceLock<Vec<u8>>,
+}
+
+impl Ready {
+    fn blob(&self, commit: &Commit) -> Vec<u8> {
+        self.blob.get_or_init(|| encode::commit(commit, &self.outbox)).clone()
+    }
 }
 
 /// Commits a group.
@@ -50,7 +57,7 @@ fn prepare(core: &Core, batch: &[Commit]) -> Result<Vec<Ready>> {
     let one = |commit: &Commit| {
         let parcel = |sent| encode::Parcel::new(sent, core.options.partitions);
         let outbox: Vec<encode::Parcel> = commit.outbox.iter().map(parcel).collect::<Result<_, _>>()?;
-        Ok(Ready { blob: encode::commit(commit, &outbox), outbox })
+        Ok(Ready { outbox, blob: Default::default() })
     };
     batch.iter().map(one).collect()
 }
@@ -106,7 +113,7 @@ async fn write_states(
     let mut writing = Vec::new();
     for (index, (commit, ready)) in batch.iter().zip(ready).enumerate() {
         let Some(state) = &commit.state else { continue };
-        let redo = encode::witness(commit).map(|witness| (witness, ready.blob.clone()));
+        let redo = encode::witness(commit).map(|witness| (witness, ready.blob(commit)));
         let (reply, answer) = oneshot::channel();
         match StateOp::new(&commit.address, state, lease.epoch, redo, reply) {
             Ok(op) => {
@@ -158,7 +165,7 @@ async fn finish(
     let mut outboxes = Vec::with_capacity(others.len());
     for index in &others {
         let Some(ready) = ready[*index].take() else { continue };
-        args.push(arg(ready.blob));
+        args.push(arg(ready.blob(&batch[*index])));
         outboxes.push(ready.outbox);
     }
     let Some(answer) = persist(core, partition, args).await else {
@@ -174,15 +181,19 @@ async fn finish(
         _ => None,
     };
     let expected: usize = plain.iter().map(|index| batch[*index].done.len()).sum();
-    for index in &plain {
-        let commit = &batch[*index];
-        match commit.done.first() {
-            Some(first) if ended == 0 && commit.state.is_none() => answers[*index] = Err(Refused::Gone(first.position)),
-            _ => place.ended(commit.done.iter().map(|done| done.position.number())),
-        }
-    }
-    if ended != expected && ended > 0 {
+    let none = ended == 0 && plain.iter().all(|index| batch[*index].state.is_none());
+    if ended != expected && !none {
         error!(partition, expected, ended, "some messages that were handled were no longer there");
+    }
+    for index in &plain {
+        let done = &batch[*index].done;
+        answers[*index] = match done.first() {
+            _ if ended == expected => Ok(()),
+            Some(first) if none => Err(Refused::Gone(first.position)),
+            // Which ones, only starting over tells.
+            _ => Err(Refused::Stale),
+        };
+        place.ended(done.iter().map(|done| done.position.number()));
     }
     let known = sent.is_some();
     let mut notes =

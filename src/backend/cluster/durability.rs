@@ -145,21 +145,21 @@ async fn policies(redis: &Redis) -> Result<Vec<Policy>> {
             let answer = redis.ask_server(&server, "CONFIG", &["GET", name]).await.ok()?;
             super::redis::pairs(answer).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
         };
-        let replication = redis.ask_server(&server, "INFO", &["replication"]).await?;
-        let replication = replication.as_string().unwrap_or_default();
-        let replicas = replication
-            .lines()
-            .find_map(|line| line.strip_prefix("connected_slaves:"))
-            .and_then(|count| count.trim().parse().ok())
-            .unwrap_or(0);
+        // INFO is answered where CONFIG is not.
+        let info = async |section: &str, field: &str| -> Result<Option<String>> {
+            let text = redis.ask_server(&server, "INFO", &[section]).await?.as_string().unwrap_or_default();
+            let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            Ok(found.map(|value| value.trim().to_owned()))
+        };
+        let replicas = info("replication", "connected_slaves").await?;
         let known = redis.ask_server(&server, "COMMAND", &["INFO", "WAITAOF"]).await?;
         let waitaof = super::redis::list(known).first().is_some_and(|info| !info.is_null());
         policies.push(Policy {
             server: server.to_string(),
             appendonly: setting("appendonly").await,
             appendfsync: setting("appendfsync").await,
-            eviction: setting("maxmemory-policy").await,
-            replicas,
+            eviction: info("memory", "maxmemory_policy").await?,
+            replicas: replicas.and_then(|count| count.parse().ok()).unwrap_or(0),
             waitaof,
         });
     }

@@ -1,5 +1,7 @@
 //! A store with some of everything in it, and whether all of it is there after a resize.
 
+use greenroom::runtime::view::Found;
+
 use super::*;
 
 /// Appends its number to its state, and answers how many there are.
@@ -203,6 +205,19 @@ pub(super) async fn books(options: &Options) -> (u64, u64, u64, u64, u64, u64) {
     (audit.accepted, audit.completed, audit.failed, audit.dead, audit.cancelled, audit.in_flight)
 }
 
+/// Follows what was accepted at a position to its end.
+async fn ended(node: &Node, position: Position) {
+    let id = node.id(position);
+    let mut changes = node.watch(id).await.unwrap();
+    loop {
+        match node.request(id).await.unwrap() {
+            Found::Here(view) if view.status.ended() => return,
+            Found::Here(_) => changes.changed().await.unwrap(),
+            other => panic!("{position}: {other:?}"),
+        }
+    }
+}
+
 /// A real node handles all of it, once and in order; what was promised by ids and keys still holds.
 pub(super) async fn handled(options: &Options, promised: &Promised) {
     let options = Options { lease: Duration::from_secs(3), ..options.clone() };
@@ -215,48 +230,22 @@ pub(super) async fn handled(options: &Options, promised: &Promised) {
         let again = backend.append(vec![keyed(to, "1")]).await.pop().unwrap();
         assert_eq!(again, Ok(Appended::Seen(*position, "\"first\"".into())), "{to}");
     }
-    for _ in 0..600 {
-        let mut waits = 0;
-        for (to, order) in &promised.waiting {
-            let seen = node.state::<Tally>(address(to).key()).await.unwrap().unwrap_or_default();
-            waits += usize::from(seen.len() < promised.seen[to].len() + order.len());
-        }
-        if waits == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    for (position, _) in &promised.open {
+        ended(&node, *position).await;
     }
     for (to, order) in &promised.waiting {
         let seen = node.state::<Tally>(address(to).key()).await.unwrap().unwrap_or_default();
         let all: Vec<u32> = promised.seen[to].iter().chain(order).copied().collect();
         assert_eq!(seen, all, "{to}");
     }
-    for (position, _) in &promised.open {
-        let id = node.id(*position);
-        let found = node.request(id).await.unwrap();
-        assert!(matches!(&found, greenroom::runtime::view::Found::Here(view) if view.status.ended()), "{found:?}");
-    }
     // By their old ids, one is redriven, and handled as the last of its key, another one is given up.
     let now = node.position(node.id(promised.dead[0])).await.unwrap().unwrap();
     assert_eq!(node.redrive(vec![now]).await.unwrap(), 1);
     let now = node.position(node.id(promised.dead[1])).await.unwrap().unwrap();
     assert_eq!(node.discard(vec![now]).await.unwrap(), 1);
-    for _ in 0..200 {
-        if node.state::<Tally>(address(&key(0)).key()).await.unwrap().unwrap().ends_with(&[99]) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    ended(&node, promised.dead[0]).await;
     assert!(node.state::<Tally>(address(&key(0)).key()).await.unwrap().unwrap().ends_with(&[99]));
-    // The state is there a moment before the message has ended.
-    let mut audit = node.audit().await.unwrap();
-    for _ in 0..100_000 {
-        if audit.in_flight <= KEYS as u64 {
-            break;
-        }
-        tokio::task::yield_now().await;
-        audit = node.audit().await.unwrap();
-    }
+    let audit = node.audit().await.unwrap();
     assert!(audit.balanced, "{audit:?}");
     assert_eq!((audit.in_flight, audit.dead), (KEYS as u64, KEYS as u64 - 2), "{audit:?}");
     node.drain(Duration::from_secs(5)).await;

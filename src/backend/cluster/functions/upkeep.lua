@@ -1,5 +1,16 @@
 -- Dead letters, and forgetting.
 
+-- Takes a letter out of the dead ones: {died attempts kind key failures envelope}, or nothing.
+local function exhume(p, number, book)
+  local packed = redis.call('HGET', p .. ':dead', number)
+  if not packed then return nil end
+  redis.call('HDEL', p .. ':dead', number)
+  redis.call('ZREM', p .. ':deadline', number)
+  redis.call('HDEL', p .. ':attempts', number)
+  book.dead = book.dead - 1
+  return cmsgpack.unpack(packed)
+end
+
 -- Puts dead letters back, attempts forgotten: node, partitions, now, numbers. Answers how many.
 local function redrive(keys, args)
   local p, now, moved = keys[1], tonumber(args[3]), 0
@@ -7,14 +18,9 @@ local function redrive(keys, args)
   local elsewhere = resized(book, args[2])
   if elsewhere then return elsewhere end
   for i = 4, #args do
-    local packed = redis.call('HGET', p .. ':dead', args[i])
-    if packed then
-      local d = cmsgpack.unpack(packed)
-      redis.call('HDEL', p .. ':dead', args[i])
-      redis.call('ZREM', p .. ':deadline', args[i])
-      redis.call('HDEL', p .. ':attempts', args[i])
+    local d = exhume(p, args[i], book)
+    if d then
       defer(p, tonumber(args[i]), now, 1, d[3], d[4], '', d[6])
-      book.dead = book.dead - 1
       book.bytes = book.bytes + #d[6]
       moved = moved + 1
     end
@@ -33,14 +39,9 @@ local function discard(keys, args)
   local elsewhere = resized(book, args[1])
   if elsewhere then return elsewhere end
   for i = 3, #args do
-    local packed = redis.call('HGET', p .. ':dead', args[i])
-    if packed then
-      local d = cmsgpack.unpack(packed)
-      redis.call('HDEL', p .. ':dead', args[i])
-      redis.call('ZREM', p .. ':deadline', args[i])
-      redis.call('HDEL', p .. ':attempts', args[i])
+    local d = exhume(p, args[i], book)
+    if d then
       result(p, tonumber(args[i]), string.format('%016d{"status":"cancelled","attempts":%d}', now, d[2]), book)
-      book.dead = book.dead - 1
       book.cancelled = book.cancelled + 1
       gone = gone + 1
     end
