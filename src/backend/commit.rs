@@ -28,6 +28,8 @@ pub struct Commit {
     pub parked: Vec<(Position, Home)>,
     /// Messages that leave with this commit, in order.
     pub outbox: Vec<Sent>,
+    /// Journals written with it.
+    pub journals: Vec<JournalWrite>,
     /// Now, in milliseconds since the Unix epoch.
     pub at: i64,
 }
@@ -43,6 +45,7 @@ impl Commit {
             deferred: Vec::new(),
             parked: Vec::new(),
             outbox: Vec::new(),
+            journals: Vec::new(),
             at,
         }
     }
@@ -57,10 +60,14 @@ impl Commit {
             Outcome::Completed(reply) => reply.get().len(),
             Outcome::Failed(failure) => failure.size(),
             Outcome::Dead(list) => failures(list),
+            Outcome::Cancelled => 0,
         });
         let deferred = self.deferred.iter().map(|deferral| failures(&deferral.failures));
         let sent = self.outbox.iter().map(|sent| sent.envelope.size() + EACH);
-        done.chain(deferred).map(|bytes| bytes + EACH).chain(sent).sum::<usize>() + self.parked.len() * 32
+        let entries = |write: &JournalWrite| write.entries.iter().map(|entry| entry.len() + 8).sum::<usize>();
+        let written = self.journals.iter().map(entries);
+        let each = done.chain(deferred).chain(written).map(|bytes| bytes + EACH);
+        each.chain(sent).sum::<usize>() + self.parked.len() * 32
     }
 }
 
@@ -92,6 +99,9 @@ pub struct Done {
     pub attempts: u32,
     /// Whether the result is kept for the retention time.
     pub keep: bool,
+    /// Whether it has a journal: kept beside the result if that is kept (and forgotten with it), else
+    /// forgotten at once.
+    pub journal: bool,
 }
 
 /// How a message ended.
@@ -103,9 +113,11 @@ pub enum Outcome {
     Failed(Failure),
     /// Given up after these failures.
     Dead(Vec<Failure>),
+    /// Cancelled while it ran.
+    Cancelled,
 }
 
-/// A message that waits for its next attempt; its key waits with it.
+/// A message that waits for its next attempt, or for something that comes from outside.
 #[derive(Clone, Debug)]
 pub struct Deferral {
     /// Which.
@@ -118,6 +130,27 @@ pub struct Deferral {
     pub attempts: u32,
     /// Failures so far.
     pub failures: Vec<Failure>,
+    /// Whether its key waits for it (a retry, a command that waits alone); otherwise only it waits, as
+    /// a timer does.
+    pub blocks: bool,
+}
+
+/// Entries for the journal of a message of the commit's partition.
+#[derive(Clone, Debug)]
+pub struct JournalWrite {
+    /// Whose journal.
+    pub position: Position,
+    /// Appended in this order; nobody but the runtime looks into them.
+    pub entries: Vec<Vec<u8>>,
+    /// Whether the message's own handler writes: then the message must still be waiting (in the mailbox
+    /// or deferred), or the whole commit is refused as [`Refused::Gone`]. Otherwise something came for
+    /// the message from outside (an answer, a signal): if the message has ended (or is dead) the entries
+    /// are dropped, and the rest of the commit still happens.
+    pub own: bool,
+    /// A deferred message whose due time is later than the commit's `at` becomes due at `at`, and its
+    /// reader is told as for any new deferral. Nothing happens when it is not deferred, or when it has
+    /// no due time because it is parked behind another message.
+    pub wake: bool,
 }
 
 /// A message that leaves with the commit.

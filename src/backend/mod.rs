@@ -26,7 +26,7 @@ use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
 use tokio::sync::Notify;
 
-pub use commit::{Commit, Deferral, Done, Outcome, Refused, Sent, StateWrite};
+pub use commit::{Commit, Deferral, Done, JournalWrite, Outcome, Refused, Sent, StateWrite};
 pub use ledger::{Audit, Ledger, Mismatch};
 pub use message::{
     Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
@@ -44,9 +44,9 @@ use crate::{
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything a node needs of its store.
-pub trait Backend: Mailbox + Commits + States + Requests + DeadLetters + Leases + Nodes + Books {}
+pub trait Backend: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books {}
 
-impl<T: Mailbox + Commits + States + Requests + DeadLetters + Leases + Nodes + Books> Backend for T {}
+impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books> Backend for T {}
 
 /// Durable mailboxes, one per partition.
 pub trait Mailbox: Send + Sync + 'static {
@@ -108,6 +108,17 @@ pub trait Commits: Send + Sync + 'static {
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>>;
 }
 
+/// What running commands have recorded before they went on: written by [commits](JournalWrite), kept
+/// until the message is forgotten. A journal is part of its message and no message itself: the ledger
+/// does not count it.
+pub trait Journals: Send + Sync + 'static {
+    /// The journal of a message, in order; empty when it has none (any more).
+    fn journal(&self, position: Position) -> Fut<'_, Result<Vec<Vec<u8>>>>;
+
+    /// Messages of the partition that have a journal and have not ended (dead letters included).
+    fn journaled(&self, partition: u16) -> Fut<'_, Result<Vec<Position>>>;
+}
+
 /// One page of a query: keys and documents, and the cursor of the next page.
 pub type Rows = (Vec<(String, Vec<u8>)>, Option<String>);
 
@@ -159,8 +170,8 @@ pub trait Requests: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(position)))
     }
 
-    /// Cancels a message of which no attempt has begun; `false` when there is none such. Only the
-    /// owner of its partition may, and must not begin an attempt meanwhile.
+    /// Cancels a message of which no attempt has begun and that has no journal; `false` when there is
+    /// none such. Only the owner of its partition may, and must not begin an attempt meanwhile.
     fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>>;
 
     /// Forgets results that ended before `before` and idempotency keys that expired; answers how

@@ -312,6 +312,7 @@ impl Room {
             size: stored.size,
             attempts: stored.attempts,
             keep: false,
+            journal: false,
         });
         self.shared.metrics.dead_lettered(address.kind());
         if let Err(refused) = self.committer.commit(commit).await {

@@ -260,6 +260,7 @@ impl<A: Actor> Core<A> {
             size: stored.size,
             attempts: stored.attempts,
             keep: envelope.request,
+            journal: false,
         });
         group.commit.outbox.extend(handled.sent);
         group.changed = true;
@@ -311,6 +312,7 @@ impl<A: Actor> Core<A> {
                 size: stored.size,
                 attempts: stored.attempts,
                 keep: true,
+                journal: false,
             });
             group.taken.push(Taken { delivery, fate: Fate::Ended { label: "failed", told }, seconds });
             return true;
@@ -331,6 +333,7 @@ impl<A: Actor> Core<A> {
             due: now.saturating_add(wait.as_millis().min(i64::MAX as u128) as i64).max(now + 1),
             attempts: stored.attempts,
             failures: stored.failures.iter().cloned().chain([failure]).collect(),
+            blocks: true,
         });
         group.taken.push(Taken { delivery, fate: Fate::Deferred, seconds });
         // The key waits: what is queued behind goes back to the store with the same commit.
@@ -360,6 +363,7 @@ impl<A: Actor> Core<A> {
             size: stored.size,
             attempts: stored.attempts,
             keep: false,
+            journal: false,
         });
         self.room.shared.metrics.dead_lettered(A::KIND);
         group.taken.push(Taken { delivery, fate: Fate::Dead(failure), seconds });

@@ -13,8 +13,8 @@ use crate::{
     address::Address,
     backend::{
         Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
-        Home, Lease, Leases, Ledger, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner, Refused, Requests,
-        Rows, Signals, States, Stored,
+        Home, Journals, Lease, Leases, Ledger, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner, Refused,
+        Requests, Rows, Signals, States, Stored,
     },
     envelope::Position,
     error::Result,
@@ -192,6 +192,16 @@ impl Commits for Recorder {
             let _ = reply.send(answers);
         });
         self.live(Box::pin(async move { answer.await.unwrap_or_default() }))
+    }
+}
+
+impl Journals for Recorder {
+    fn journal(&self, position: Position) -> Fut<'_, Result<Vec<Vec<u8>>>> {
+        self.live(self.store.journal(position))
+    }
+
+    fn journaled(&self, partition: u16) -> Fut<'_, Result<Vec<Position>>> {
+        self.live(self.store.journaled(partition))
     }
 }
 

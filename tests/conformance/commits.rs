@@ -65,6 +65,7 @@ fn a_refused_commit_leaves_nothing_and_does_not_hurt_its_group() {
             due: NOW + 5,
             attempts: 1,
             failures: vec![failure(1)],
+            blocks: true,
         }];
         refused.outbox.push(Sent { envelope: envelope("thing/b", "9").into(), due: None });
         let mut fine = commit("thing/a");

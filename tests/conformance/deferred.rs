@@ -48,6 +48,7 @@ fn a_retry_keeps_its_story_and_what_waits_behind_it_keeps_its_order() {
             due: NOW + 100,
             attempts: 1,
             failures: vec![failure.clone()],
+            blocks: true,
         });
         retries.parked = vec![(all[1].position, Home::Mailbox), (all[2].position, Home::Mailbox)];
         assert_eq!(backend.commit(lease, vec![retries].into()).await, [Ok(())]);

@@ -109,6 +109,7 @@ fn done(stored: &Stored) -> Done {
         size: stored.size,
         attempts: 1,
         keep: true,
+        journal: false,
     }
 }
 

@@ -149,6 +149,10 @@ fn outcome(at: i64, done: &Done) -> (i64, Option<Vec<u8>>) {
             let error = Some(failure.clone());
             (1, Some(ended(at, &Ended { status: Status::Failed, attempts: done.attempts, reply: None, error })))
         }
+        Outcome::Cancelled => {
+            let result = Ended { status: Status::Cancelled, attempts: done.attempts, reply: None, error: None };
+            (2, Some(ended(at, &result)))
+        }
         Outcome::Dead(list) => (3, Some(failures(list))),
     }
 }
@@ -156,9 +160,12 @@ fn outcome(at: i64, done: &Done) -> (i64, Option<Vec<u8>>) {
 /// Whether all a commit does is to end messages of the mailbox, so that it can be done together with
 /// others like it.
 pub(super) fn plain(commit: &Commit) -> bool {
-    let ends = |done: &Done| done.home == Home::Mailbox && !matches!(done.outcome, Outcome::Dead(_));
+    let ends = |done: &Done| {
+        let counted = matches!(done.outcome, Outcome::Completed(_) | Outcome::Failed(_));
+        counted && done.home == Home::Mailbox && !done.journal
+    };
     let only = commit.deferred.is_empty() && commit.parked.is_empty() && commit.outbox.is_empty();
-    only && !commit.done.is_empty() && commit.done.iter().all(ends)
+    only && commit.journals.is_empty() && !commit.done.is_empty() && commit.done.iter().all(ends)
 }
 
 /// Results of this many messages lie in one hash; the functions know it too.

@@ -43,6 +43,7 @@ mod books;
 mod commit;
 mod durability;
 mod encode;
+mod journal;
 mod mailbox;
 mod meta;
 mod mongo;

@@ -94,7 +94,8 @@ fn apply(group: &mut Group<'_>, commit: &Commit, ready: &Ready) -> Result<Result
         }
     }
     for (position, home) in &commit.parked {
-        let parked = Deferral { position: *position, home: *home, due: NEVER, attempts: 0, failures: Vec::new() };
+        let parked =
+            Deferral { position: *position, home: *home, due: NEVER, attempts: 0, failures: Vec::new(), blocks: true };
         if !park(group, commit, &parked)? {
             return Ok(Err(Refused::Gone(*position)));
         }
@@ -121,6 +122,7 @@ fn end(group: &mut Group<'_>, commit: &Commit, done: &Done) -> Result<bool, Abor
     let (status, body) = match &done.outcome {
         Outcome::Completed(reply) => (Status::Completed, done.keep.then(|| reply.get().as_bytes().to_vec())),
         Outcome::Failed(failure) => (Status::Failed, Some(json(failure))),
+        Outcome::Cancelled => (Status::Cancelled, None),
         Outcome::Dead(failures) => {
             let from = table(done.home);
             let buried = group

@@ -11,6 +11,7 @@ mod append;
 mod apply;
 mod audit;
 mod chores;
+mod journal;
 mod lock;
 mod nodes;
 mod query;

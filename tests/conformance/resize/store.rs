@@ -122,6 +122,7 @@ pub(super) async fn fill(options: &Options) -> Promised {
                 due: NOW,
                 attempts: 1,
                 failures: vec![greenroom::Error::new("no").failure(1, NOW)],
+                blocks: true,
             });
             commits.parked.push((behind, Home::Mailbox));
         }
