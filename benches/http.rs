@@ -91,6 +91,8 @@ async fn bare(writer: web::Data<mpsc::Sender<Job>>, key: web::Path<String>, body
         trace: Some(greenroom::trace::Trace::start()),
         reply: None,
         cause: None,
+        asked: None,
+        note: None,
     };
     let append = Append { envelope, due: None, idempotency: None };
     let (done, committed) = tokio::sync::oneshot::channel();

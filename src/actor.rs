@@ -6,6 +6,17 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{address::At, context::Context, error::Result, query::Index, retry::Retry};
 
+/// What the next commands of a key do while one waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// They wait too, in order: the command has the state for itself.
+    #[default]
+    Alone,
+    /// They are handled meanwhile, each on the state as it is. The waiting command keeps seeing the state
+    /// it began with and must not change it: what it wants changed, it asks its own actor for.
+    Shared,
+}
+
 /// A kind of durable actor.
 ///
 /// One value of the type serves all keys of its kind: `&self` holds shared dependencies
@@ -53,6 +64,13 @@ pub trait Actor: Send + Sync + Sized + 'static {
         command: Self::Command,
         cx: &Context<Self>,
     ) -> impl Future<Output = Result<Self::Reply>>;
+
+    /// What happens to the key's next commands while this one waits (in a step, for an answer, for a
+    /// time or a signal).
+    fn waits(command: &Self::Command) -> Waits {
+        let _ = command;
+        Waits::Alone
+    }
 
     /// How retryable errors are retried.
     fn retry(&self) -> Retry {

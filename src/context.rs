@@ -1,6 +1,9 @@
-//! What a handler may do besides changing its state: see who and when it is, and send.
+//! What a handler may do besides changing its state: see who and when it is, send, and do durable
+//! things (those are in `durable`).
 
-use std::{cell::RefCell, time::Duration};
+mod durable;
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use serde_json::value::to_raw_value;
 
@@ -8,18 +11,32 @@ use crate::{
     actor::Actor,
     address::{Address, At},
     backend::Sent,
+    durable::{journal::Journal, undo::Undo},
     envelope::{Envelope, Position},
     error::{Error, Result},
+    retry::Retry,
     trace::Trace,
 };
 
 /// The handler's view of the command it is handling.
 ///
-/// Everything sent leaves with the commit: if the handler fails, nothing was sent.
+/// Everything [told](Context::tell) leaves with the commit: if the handler fails, nothing was sent. What
+/// is [run](Context::run), [asked](Context::ask), [slept](Context::sleep) or [waited
+/// for](Context::signal) is written into the command's journal before the handler goes on, and not
+/// repeated when it is run again after a crash.
+///
+/// A handler that uses the journal is run again from its start, so between those calls it must do the same
+/// each time: decide by the command, the state and what these calls answer, by [`now`](Context::now) and
+/// [`random`](Context::random) instead of the system's, and await nothing else.
 pub struct Context<A: Actor> {
     pub(crate) me: At<A>,
     pub(crate) about: About,
+    journal: Rc<Journal>,
+    retry: Retry,
+    time_limit: Duration,
     outbox: RefCell<Outbox>,
+    undos: RefCell<Vec<(Box<str>, Undo<A>)>>,
+    again: RefCell<Option<Envelope>>,
 }
 
 /// What is known of the command being handled.
@@ -28,9 +45,8 @@ pub(crate) struct About {
     pub(crate) address: Address,
     pub(crate) position: Position,
     pub(crate) attempt: u32,
-    pub(crate) accepted: i64,
     pub(crate) now: i64,
-    pub(crate) trace: Option<Trace>,
+    pub(crate) envelope: Arc<Envelope>,
 }
 
 #[derive(Default)]
@@ -41,17 +57,35 @@ struct Outbox {
 }
 
 impl<A: Actor> Context<A> {
-    pub(crate) fn new(me: At<A>, about: About) -> Self {
-        Self { me, about, outbox: RefCell::default() }
+    pub(crate) fn new(me: At<A>, about: About, journal: Rc<Journal>, actor: &A) -> Self {
+        Self {
+            me,
+            about,
+            journal,
+            retry: actor.retry(),
+            time_limit: actor.time_limit(),
+            outbox: RefCell::default(),
+            undos: RefCell::default(),
+            again: RefCell::default(),
+        }
     }
 
     /// What was sent, or the first mistake in sending.
-    pub(crate) fn into_sent(self) -> Result<Vec<Sent>> {
-        let outbox = self.outbox.into_inner();
-        match outbox.error {
-            Some(error) => Err(error),
-            None => Ok(outbox.sent),
-        }
+    pub(crate) fn take_sent(&self) -> Result<Vec<Sent>> {
+        let outbox = self.outbox.take();
+        outbox.error.map_or(Ok(outbox.sent), Err)
+    }
+
+    pub(crate) fn take_undos(&self) -> Vec<(Box<str>, Undo<A>)> {
+        self.undos.take()
+    }
+
+    pub(crate) fn take_again(&self) -> Option<Envelope> {
+        self.again.take()
+    }
+
+    pub(crate) fn journal(&self) -> &Rc<Journal> {
+        &self.journal
     }
 
     /// This actor's key.
@@ -64,49 +98,32 @@ impl<A: Actor> Context<A> {
         self.me.clone()
     }
 
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1. A command that goes on after waiting is still in the same attempt.
     pub fn attempt(&self) -> u32 {
         self.about.attempt
     }
 
-    /// Now, in milliseconds since the Unix epoch, read once when the attempt began.
-    pub fn now(&self) -> i64 {
-        self.about.now
-    }
-
     /// When the command was accepted, in milliseconds since the Unix epoch.
     pub fn accepted(&self) -> i64 {
-        self.about.accepted
+        self.about.envelope.accepted
     }
 
     /// A text that is the same in every attempt of this command and in no other command: give it
-    /// to a vendor as the idempotency key.
+    /// to a vendor as the idempotency key. A [step](Context::run) has one of its own.
     pub fn idempotency_key(&self) -> String {
         format!("{}-{}", self.about.address.kind(), self.about.position)
     }
 
     /// The trace this command belongs to, for calls to other systems.
     pub fn trace(&self) -> Option<Trace> {
-        self.about.trace
+        self.about.envelope.trace
     }
 
     /// Sends a command when this one commits; it is then handled exactly as one accepted from a
     /// client. A command or key that cannot be stored fails this command with a terminal error.
     pub fn tell<B: Actor>(&self, to: At<B>, command: B::Command) -> Tell<'_> {
         let mut outbox = self.outbox.borrow_mut();
-        let envelope = to.address().and_then(|to| {
-            Ok(Envelope {
-                command: to_raw_value(&command)
-                    .map_err(|e| Error::from(e).into_terminal().context(format!("encoding a command for {to}")))?,
-                to,
-                accepted: self.about.now,
-                request: false,
-                trace: self.about.trace.map(Trace::child),
-                reply: None,
-                cause: Some(self.about.position),
-            })
-        });
-        let index = match envelope {
+        let index = match self.envelope(to, &command) {
             Ok(envelope) => {
                 outbox.sent.push(Sent { envelope: envelope.into(), due: None });
                 Some(outbox.sent.len() - 1)
@@ -117,6 +134,22 @@ impl<A: Actor> Context<A> {
             }
         };
         Tell { outbox: &self.outbox, index, now: self.about.now }
+    }
+
+    fn envelope<B: Actor>(&self, to: At<B>, command: &B::Command) -> Result<Envelope> {
+        let to = to.address()?;
+        Ok(Envelope {
+            command: to_raw_value(command)
+                .map_err(|e| Error::from(e).into_terminal().context(format!("encoding a command for {to}")))?,
+            to,
+            accepted: self.about.now,
+            request: false,
+            trace: self.trace().map(Trace::child),
+            reply: None,
+            cause: Some(self.about.position),
+            asked: None,
+            note: None,
+        })
     }
 }
 

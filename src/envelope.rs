@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{address::Address, trace::Trace};
+use crate::{address::Address, error::Failure, trace::Trace};
 
 /// Where a message is: its partition and its number in it, packed as `partition << 48 | number`.
 /// Numbers rise in the order of acceptance and are never used twice.
@@ -67,6 +67,62 @@ pub struct ReplyTo {
     pub token: u64,
 }
 
+/// Who asked for a command and waits for its answer, however long: not a connection but a command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// The actor that asked.
+    pub by: Address,
+    /// Its command.
+    pub position: Position,
+    /// Which of that command's operations.
+    pub op: u32,
+    /// Actors that wait for this command and let nothing else be handled meanwhile, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Address>,
+}
+
+/// Something that came for a command that has begun, instead of a command. No handler sees it: it is
+/// written into that command's journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Note {
+    /// How something ended that the command asked for.
+    Answer {
+        /// The command.
+        to: Position,
+        /// Which of its operations.
+        op: u32,
+        /// The reply.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply: Option<Box<RawValue>>,
+        /// Why there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+        /// The message that ended.
+        from: Position,
+    },
+    /// A value from outside.
+    Signal {
+        /// The command.
+        to: Position,
+        /// What it waits for, or will.
+        name: String,
+        /// The value.
+        value: Box<RawValue>,
+    },
+    /// The command is to end.
+    Cancel {
+        /// The command.
+        to: Position,
+    },
+    /// Whoever asked for a command does not want it any more.
+    Recall {
+        /// The command that asked.
+        by: Position,
+        /// Which of its operations.
+        op: u32,
+    },
+}
+
 /// A command with its address and its story.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Envelope {
@@ -88,12 +144,45 @@ pub struct Envelope {
     /// The message whose handler sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Position>,
+    /// The command that waits for its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+    /// What it brings, if it is no command; `command` is null then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Box<Note>>,
 }
 
 impl Envelope {
+    /// One that says nothing.
+    pub(crate) fn empty(to: Address) -> Self {
+        Self { note: None, ..Self::note(to, Note::Cancel { to: Position::new(0, 0) }, 0) }
+    }
+
+    /// One that brings something instead of a command.
+    pub fn note(to: Address, note: Note, accepted: i64) -> Self {
+        Self {
+            to,
+            command: RawValue::NULL.to_owned(),
+            accepted,
+            request: false,
+            trace: None,
+            reply: None,
+            cause: None,
+            asked: None,
+            note: Some(Box::new(note)),
+        }
+    }
+
     /// Its size against mailbox and window budgets, in bytes.
     pub fn size(&self) -> usize {
-        self.command.get().len() + self.to.kind().len() + self.to.key().len() + 64
+        let note = self.note.as_deref().map_or(0, |note| match note {
+            Note::Answer { reply, failure, .. } => {
+                reply.as_ref().map_or(0, |reply| reply.get().len()) + failure.as_ref().map_or(0, Failure::size)
+            }
+            Note::Signal { name, value, .. } => name.len() + value.get().len(),
+            Note::Cancel { .. } | Note::Recall { .. } => 0,
+        });
+        self.command.get().len() + note + self.to.kind().len() + self.to.key().len() + 64
     }
 }
 
@@ -111,6 +200,8 @@ mod tests {
             trace: Trace::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             reply: Some(ReplyTo { node: 1, token: 2 }),
             cause: Some(Position::new(1, 9)),
+            asked: None,
+            note: None,
         };
         assert_eq!(
             serde_json::to_string(&envelope).unwrap(),

@@ -111,6 +111,17 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The error it is the record of.
+    pub fn to_error(&self) -> Error {
+        Error {
+            code: self.code.clone().into(),
+            message: self.message.clone(),
+            causes: self.causes.clone(),
+            terminal: self.terminal,
+            retry_after: None,
+        }
+    }
+
     /// Bytes it takes, roughly.
     pub fn size(&self) -> usize {
         self.code.len() + self.message.len() + self.causes.iter().map(String::len).sum::<usize>() + 64

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod durable;
 pub mod envelope;
 pub mod error;
 pub mod feature;
@@ -22,10 +23,11 @@ pub mod testing;
 pub mod trace;
 
 pub use {
-    actor::Actor,
+    actor::{Actor, Waits},
     address::{Address, At},
     app::App,
     context::Context,
+    durable::{Key, Run, Secret, Signal},
     error::{Error, Result},
     feature::Feature,
     query::{Index, Page, Query},
@@ -37,6 +39,7 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Node, Page, Query, RequestId, Result, Retry,
+        Actor, Address, App, At, Context, Error, Feature, Index, Key, Node, Page, Query, RequestId, Result, Retry,
+        Secret, Waits,
     };
 }

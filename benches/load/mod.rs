@@ -94,6 +94,8 @@ pub(crate) fn envelope(kind: &str, key: u64, request: bool) -> Append {
         trace: None,
         reply: None,
         cause: None,
+        asked: None,
+        note: None,
     };
     Append { envelope, due: None, idempotency: None }
 }

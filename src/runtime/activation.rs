@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -25,6 +25,7 @@ use crate::{
     actor::Actor,
     address::Address,
     backend::{Commit, Loaded, Refused, document},
+    durable::journal::Journal,
     envelope::Position,
     error::Result,
 };
@@ -58,6 +59,10 @@ pub(crate) struct Core<A: Actor> {
     /// A signal has come since the work last looked.
     woken: Cell<bool>,
     memory: RefCell<Option<Memory<A::State>>>,
+    /// Journals of the commands that run.
+    pub(crate) live: RefCell<HashMap<Position, Rc<Journal>>>,
+    /// Held while a journal of a command that is not in memory is read or written.
+    pub(crate) noting: tokio::sync::Mutex<()>,
 }
 
 /// The state as last committed, or being worked on.
@@ -89,6 +94,8 @@ pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address
         parked: Notify::new(),
         woken: Cell::default(),
         memory: RefCell::new(Some(memory)),
+        live: RefCell::default(),
+        noting: tokio::sync::Mutex::default(),
     });
     let activation = Activation { core, working: false };
     Ok(Slot { to: actix::Actor::start(activation).recipient(), state: slot })
@@ -157,7 +164,9 @@ impl<A: Actor> Core<A> {
             self.finished(1);
             return;
         }
-        if !self.behind.get() {
+        if brings(&delivery) {
+            self.noted(delivery);
+        } else if !self.behind.get() {
             self.enqueue(delivery);
         } else if delivery.stored.parked {
             // It is parked already and will be fetched in its order; this only says it is due.
@@ -182,9 +191,13 @@ impl<A: Actor> Core<A> {
     }
 
     /// Puts messages back at the front of the queue, in order.
-    pub(crate) fn put_back(&self, deliveries: Vec<Delivery>) {
+    pub(crate) fn put_back(self: &Rc<Self>, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
-            self.enqueue(delivery);
+            if brings(&delivery) {
+                self.noted(delivery);
+            } else {
+                self.enqueue(delivery);
+            }
         }
     }
 
@@ -308,4 +321,9 @@ impl<A: Actor> Core<A> {
             self.finished(1);
         }
     }
+}
+
+/// Whether a message brings something for a command that has begun.
+fn brings(delivery: &Delivery) -> bool {
+    delivery.stored.envelope.as_ref().is_ok_and(|envelope| envelope.note.is_some())
 }

@@ -25,13 +25,17 @@ pub enum Point {
     Committed,
     /// Whoever waits was told.
     Delivered,
-    /// Its failure and next attempt are recorded.
+    /// Its failure and next attempt are recorded, or that it waits.
     Deferred,
+    /// Something that its handler does is about to be written into its journal.
+    Journal,
+    /// It is written; the handler has not been told.
+    Journaled,
 }
 
 impl Point {
     /// Every boundary, in the order a message meets them.
-    pub const ALL: [Point; 8] = [
+    pub const ALL: [Point; 10] = [
         Point::Accepted,
         Point::Read,
         Point::Activated,
@@ -40,6 +44,8 @@ impl Point {
         Point::Committed,
         Point::Delivered,
         Point::Deferred,
+        Point::Journal,
+        Point::Journaled,
     ];
 }
 
@@ -130,6 +136,11 @@ impl Faults {
     /// Whether the process is to be thought dead.
     pub(crate) fn crashed(&self) -> bool {
         self.0.as_ref().is_some_and(|plan| plan.crashed())
+    }
+
+    /// Whether there is any plan: only in tests.
+    pub(crate) fn planned_at_all(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether every handler runs twice, the first time for nothing.

@@ -1,7 +1,7 @@
-//! Running one command: decode, handle within the time limit, catch panics, encode the reply. What
+//! Running one command: handle it, catch panics, undo what a failed one did, encode the reply. What
 //! happens to the state when it fails is the caller's business.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::{any::Any, panic::AssertUnwindSafe, rc::Rc};
 
 use futures_util::FutureExt;
 use serde_json::value::{RawValue, to_raw_value};
@@ -11,38 +11,70 @@ use crate::{
     address::At,
     backend::Sent,
     context::{About, Context},
+    durable::{journal::Journal, undo},
     envelope::Envelope,
     error::{Error, Result},
 };
 
 /// What a handler produced.
 pub(crate) struct Handled {
-    pub(crate) reply: Box<RawValue>,
+    pub(crate) reply: Result<Box<RawValue>>,
     pub(crate) sent: Vec<Sent>,
+    /// The command goes on as a new one, which is among what is sent.
+    pub(crate) continues: bool,
+}
+
+impl Handled {
+    /// A failure of which nothing remains.
+    pub(crate) fn failed(error: Error) -> Self {
+        Self { reply: Err(error), sent: Vec::new(), continues: false }
+    }
+}
+
+/// Reads a stored command. Terminal error when the actor does not know it.
+pub(crate) fn decode<A: Actor>(envelope: &Envelope) -> Result<A::Command> {
+    let command = guarded(|| {
+        serde_json::from_str(envelope.command.get()).map_err(|e| Error::from(e).into_terminal().code(UNDECODABLE))
+    });
+    command.map_err(|e| match e.has_code(UNDECODABLE) {
+        true => e.context(format!("the stored command is none that {} understands", A::KIND)),
+        false => e,
+    })
 }
 
 /// Runs the handler; a panic anywhere in the user's code is a retryable error.
 pub(crate) async fn handle<A: Actor>(
     actor: &A,
     state: &mut A::State,
-    envelope: &Arc<Envelope>,
+    command: A::Command,
     about: About,
-) -> Result<Handled> {
+    journal: Rc<Journal>,
+) -> Handled {
     let run = async {
-        let command: A::Command = serde_json::from_str(envelope.command.get()).map_err(|e| {
-            Error::from(e)
-                .into_terminal()
-                .code(UNDECODABLE)
-                .context(format!("the stored command is none that {} understands", A::KIND))
-        })?;
-        let cx = Context::<A>::new(At::new(about.address.key()), about);
-        let reply = actor.handle(state, command, &cx).await?;
-        let sent = cx.into_sent()?;
-        let reply = to_raw_value(&reply).map_err(|e| Error::from(e).into_terminal().context("encoding the reply"))?;
-        Ok(Handled { reply, sent })
+        let cx = Context::<A>::new(At::new(about.address.key()), about, journal, actor);
+        let done = match actor.handle(state, command, &cx).await {
+            Ok(reply) => to_raw_value(&reply).map_err(|e| Error::from(e).into_terminal().context("encoding the reply")),
+            Err(error) => Err(error),
+        };
+        if let Some(next) = cx.take_again() {
+            let mut sent = cx.take_sent()?;
+            sent.push(Sent { envelope: next.into(), due: None });
+            return Ok(Handled { reply: Ok(RawValue::NULL.to_owned()), sent, continues: true });
+        }
+        let told = cx.take_sent();
+        match done.and_then(|reply| Ok((reply, told?))) {
+            Ok((reply, sent)) => Ok(Handled { reply: Ok(reply), sent, continues: false }),
+            Err(error) if error.is_terminal() => {
+                undo::undo(actor, &cx, &error).await?;
+                // What compensations tell leaves with the failure.
+                Ok(Handled { reply: Err(error), sent: cx.take_sent()?, continues: false })
+            }
+            Err(error) => Err(error),
+        }
     };
     // The state may be half changed after a panic: the caller throws it away with the error.
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    let ran = AssertUnwindSafe(run).catch_unwind().await;
+    ran.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).unwrap_or_else(Handled::failed)
 }
 
 /// The code of commands that cannot be decoded: dead letters at once, since a newer build may
@@ -54,7 +86,8 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+/// A panic as an error.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

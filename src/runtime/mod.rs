@@ -10,6 +10,7 @@
 //!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
 
 pub(crate) mod activation;
+pub(crate) mod apart;
 pub(crate) mod arbiters;
 pub(crate) mod assign;
 pub(crate) mod cancel;
@@ -18,10 +19,12 @@ pub(crate) mod deliver;
 pub(crate) mod distribute;
 pub mod faults;
 pub(crate) mod handle;
+pub(crate) mod journaled;
 pub(crate) mod kind;
 pub(crate) mod letter;
 pub mod node;
 pub(crate) mod nodes;
+pub(crate) mod notes;
 pub(crate) mod others;
 pub mod overview;
 pub(crate) mod partition;

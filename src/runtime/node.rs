@@ -160,6 +160,8 @@ impl Node {
             trace: accept.trace,
             reply: token.map(|token| ReplyTo { node: shared.backend.me(), token }),
             cause: None,
+            asked: None,
+            note: None,
         };
         let append = Append { envelope, due: accept.due, idempotency: accept.idempotency };
         let answer = shared.backend.append(vec![append]).await.pop();

@@ -59,6 +59,8 @@ pub(crate) async fn open(Opening { shared, partition, tenure, beat, blamed }: Op
     }
     let suspects = Position::new(partition, if lease.clean { 0 } else { lease.last });
     let room = Room::new(shared, lease, suspects, beat, tenure);
+    let journaled = room.shared.backend.journaled(partition).await?;
+    room.journaled.borrow_mut().extend(journaled);
     if let Some(position) = blamed {
         quarantine(&room, position).await?;
     }

@@ -15,7 +15,9 @@ use actix::Recipient;
 use tokio::sync::Notify;
 use tracing::error;
 
-use super::{cancel::Cancelling, commit::Committer, shared::Shared, supervisor::Beat, tenure::Tenure};
+use super::{
+    cancel::Cancelling, commit::Committer, journaled::answer, shared::Shared, supervisor::Beat, tenure::Tenure,
+};
 use crate::{
     address::Address,
     backend::{Commit, Done, Lease, Outcome, Signals, Stored},
@@ -103,6 +105,10 @@ pub(crate) struct Room {
     opened: i64,
     busy: Cell<usize>,
     pub(crate) quiet: Notify,
+    /// Messages that have a journal.
+    pub(crate) journaled: RefCell<HashSet<Position>>,
+    /// Nothing new may begin from now on.
+    pub(crate) halted: Notify,
 }
 
 impl Room {
@@ -136,6 +142,8 @@ impl Room {
             opened,
             busy: Cell::default(),
             quiet: Notify::new(),
+            journaled: RefCell::default(),
+            halted: Notify::new(),
         })
     }
 
@@ -238,6 +246,7 @@ impl Room {
     pub(crate) fn stop(&self) {
         self.tenure.end();
         self.quiet.notify_one();
+        self.halted.notify_waiters();
         self.signals.arrived.notify_one();
         self.signals.deferred.notify_one();
     }
@@ -279,6 +288,12 @@ impl Room {
         self.busy.get() > 0
     }
 
+    /// Whether a message has a journal.
+    pub(crate) fn is_journaled(&self, position: Position) -> bool {
+        let journaled = self.journaled.borrow();
+        !journaled.is_empty() && journaled.contains(&position)
+    }
+
     /// Remembers a cancelled message that may be in memory. Only saves work: a commit of a
     /// cancelled message is refused anyway, so forgetting is safe.
     pub(crate) fn remember_cancelled(&self, position: Position) {
@@ -303,8 +318,9 @@ impl Room {
         self.running.borrow_mut().insert(stored.position, stored.attempts);
         error!(position = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
         let mut failures = stored.failures.clone();
-        failures.push(failure);
         let mut commit = Commit::of(address.clone(), self.shared.clock.now());
+        commit.outbox.extend(answer(stored, Err(&failure), commit.at));
+        failures.push(failure);
         commit.done.push(Done {
             position: stored.position,
             home: stored.home,
@@ -312,7 +328,7 @@ impl Room {
             size: stored.size,
             attempts: stored.attempts,
             keep: false,
-            journal: false,
+            journal: self.is_journaled(stored.position),
         });
         self.shared.metrics.dead_lettered(address.kind());
         if let Err(refused) = self.committer.commit(commit).await {

@@ -1,6 +1,6 @@
 //! The numbers that bound a node. Every one is a key of `config.toml`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Bounds of a node.
 #[derive(Clone, Debug)]
@@ -23,6 +23,14 @@ pub struct Settings {
     pub stall: Duration,
     /// The largest state, in bytes.
     pub state_bytes: usize,
+    /// A command that waits is kept in memory this long; then it is run again when it goes on.
+    pub linger: Duration,
+    /// Most entries in the journal of one command.
+    pub journal_entries: usize,
+    /// Most bytes in the journal of one command.
+    pub journal_bytes: usize,
+    /// Which build of the product this is, as journals name it.
+    pub build: Arc<str>,
 }
 
 impl Default for Settings {
@@ -37,6 +45,10 @@ impl Default for Settings {
             retention: Duration::from_secs(24 * 3600),
             stall: Duration::from_secs(10),
             state_bytes: 16 << 20,
+            linger: Duration::from_secs(1),
+            journal_entries: 10_000,
+            journal_bytes: 8 << 20,
+            build: env!("CARGO_PKG_VERSION").into(),
         }
     }
 }

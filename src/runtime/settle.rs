@@ -56,7 +56,12 @@ impl<A: Actor> Core<A> {
 
     /// The state cannot be saved: of several commands, find the one that makes it so by handling
     /// them one by one; of one, fail it.
-    fn unsavable(&self, memory: &mut Memory<A::State>, mut refused: Group<A::State>, error: Error) -> Group<A::State> {
+    fn unsavable(
+        self: &Rc<Self>,
+        memory: &mut Memory<A::State>,
+        mut refused: Group<A::State>,
+        error: Error,
+    ) -> Group<A::State> {
         if let Some(base) = refused.base.take() {
             memory.state = base;
         }
@@ -65,17 +70,17 @@ impl<A: Actor> Core<A> {
             self.single.set(refused.taken.len());
             self.again(refused.taken);
         } else if let Some(only) = refused.taken.pop() {
-            self.fail(memory, &mut group, only.delivery, None, error, only.seconds);
+            self.fail(&mut group, only.delivery, error, only.seconds, true);
         }
         group
     }
 
     /// Puts messages back to be handled anew, as if they had not been.
-    pub(super) fn again(&self, taken: Vec<Taken>) {
+    pub(super) fn again(self: &Rc<Self>, taken: Vec<Taken>) {
         let back = taken.into_iter().map(|taken| {
             let mut delivery = taken.delivery;
             self.room.running.borrow_mut().remove(&delivery.stored.position);
-            if !delivery.counted && !matches!(taken.fate, Fate::Parked) {
+            if !delivery.counted && !matches!(taken.fate, Fate::Parked | Fate::Noted) {
                 delivery.stored.attempts -= 1;
             }
             delivery
@@ -118,9 +123,22 @@ impl<A: Actor> Core<A> {
         })
     }
 
+    /// Hands a group to the committer that has nothing to do with the state.
+    pub(super) fn send_apart(
+        &self,
+        group: Group<A::State>,
+    ) -> impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A> {
+        let answer = Box::pin(self.room.committer.commit(group.commit));
+        let mut sending = Sending { taken: group.taken, base: None, answer, wrote: None };
+        async move {
+            let answer = sending.answer.as_mut().await;
+            (sending, answer)
+        }
+    }
+
     /// Does what follows from what the store said of a group.
     pub(super) async fn conclude(
-        &self,
+        self: &Rc<Self>,
         (mut sending, answer): (Sending<A::State>, Result<(), Refused>),
     ) -> Concluded<A::State> {
         let shared = &self.room.shared;
@@ -143,7 +161,7 @@ impl<A: Actor> Core<A> {
                 return Concluded::Undone(None);
             }
         }
-        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred));
+        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits));
         shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
         for taken in sending.taken {
             self.tell(taken);
@@ -184,7 +202,10 @@ impl<A: Actor> Core<A> {
         let position = stored.position;
         self.forget_running(position);
         let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
-        let ended = matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_));
+        let ended = matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_) | Fate::Noted);
+        if matches!(taken.fate, Fate::Ended { .. }) {
+            self.room.journaled.borrow_mut().remove(&position);
+        }
         match taken.fate {
             Fate::Ended { label, told } => {
                 shared.metrics.command(A::KIND, label, taken.seconds);
@@ -204,7 +225,8 @@ impl<A: Actor> Core<A> {
                 }
             }
             Fate::Deferred => shared.metrics.command(A::KIND, "retried", taken.seconds),
-            Fate::Parked => {}
+            Fate::Waits => shared.metrics.command(A::KIND, "waiting", taken.seconds),
+            Fate::Parked | Fate::Noted => {}
         }
         self.room.let_go(position, stored.size);
         self.finished(1);

@@ -144,6 +144,16 @@ impl Shared {
         }
     }
 
+    /// A random number; in a test, one that follows from its seed.
+    pub(crate) fn random(&self) -> u64 {
+        if self.faults.planned_at_all() {
+            return xxhash_rust::xxh3::xxh3_64_with_seed(&self.token().to_le_bytes(), self.seed);
+        }
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        // The fixed bits of either half are made up for by the other.
+        high ^ low.rotate_left(32)
+    }
+
     pub(crate) fn token(&self) -> u64 {
         self.tokens.fetch_add(1, Ordering::Relaxed)
     }

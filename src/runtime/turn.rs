@@ -13,14 +13,20 @@ use tracing::{Instrument, debug, debug_span, error, warn};
 use super::{
     activation::{Core, Memory},
     faults::Point,
-    handle::{Handled, UNDECODABLE, guarded, handle},
+    handle::{Handled, UNDECODABLE, decode, guarded, handle},
+    journaled::answer,
     room::Delivery,
     supervisor::Blame,
 };
 use crate::{
-    actor::Actor,
+    actor::{Actor, Waits},
     backend::{Commit, Deferral, Done, Outcome, Request, Status},
     context::About,
+    durable::{
+        drive::{Ended, Host, drive},
+        journal::{Journal, MISMATCH},
+        undo::NOT_UNDONE,
+    },
     envelope::{Envelope, Position},
     error::{Error, Failure},
 };
@@ -56,7 +62,21 @@ pub(super) enum Fate {
     },
     Dead(Failure),
     Deferred,
+    /// It waits for something that is not there yet.
+    Waits,
     Parked,
+    /// It brought something, and nothing else.
+    Noted,
+}
+
+/// How a command went.
+pub(super) enum Went {
+    /// Its fate is in the group.
+    On,
+    /// It must not be in a group with others.
+    Apart(Delivery),
+    /// Everything was given up.
+    Stop,
 }
 
 impl<A: Actor> Core<A> {
@@ -75,8 +95,16 @@ impl<A: Actor> Core<A> {
             if !delivery.counted {
                 delivery.stored.attempts += 1;
             }
-            if !self.one(memory, &mut group, delivery).await {
-                return false;
+            match self.one(memory, &mut group, delivery).await {
+                Went::On => {}
+                Went::Apart(mut delivery) => {
+                    if !delivery.counted {
+                        delivery.stored.attempts -= 1;
+                    }
+                    self.put_back(vec![delivery]);
+                    break;
+                }
+                Went::Stop => return false,
             }
             let single = self.single.get() > 0;
             if single {
@@ -134,95 +162,187 @@ impl<A: Actor> Core<A> {
         shared.faults.at(Point::Counted).await;
         delivery.stored.attempts = attempts;
         delivery.counted = true;
-        self.one(memory, &mut group, delivery).await && self.settle(memory, group).await
+        match self.one(memory, &mut group, delivery).await {
+            Went::Stop => false,
+            _ => self.settle(memory, group).await,
+        }
     }
 
-    /// Handles one message and adds its fate to the group; `false` when everything was given up.
+    /// Handles one message and adds its fate to the group.
     async fn one(
         self: &Rc<Self>,
         memory: &mut Memory<A::State>,
         group: &mut Group<A::State>,
         delivery: Delivery,
-    ) -> bool {
+    ) -> Went {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;
         let (position, attempt) = (stored.position, stored.attempts);
         let Ok(envelope) = stored.envelope.clone() else {
             // The partition buries these; none reaches an activation.
-            return true;
+            return Went::On;
         };
+        let journaled = self.room.is_journaled(position);
+        let alone = match decode::<A>(&envelope).and_then(|command| guarded(|| Ok(A::waits(&command)))) {
+            Ok(waits) => waits == Waits::Alone,
+            Err(error) => {
+                self.fail(group, delivery, error, 0.0, true);
+                return Went::On;
+            }
+        };
+        if (journaled || !alone) && !group.taken.is_empty() {
+            return Went::Apart(delivery);
+        }
         let now = shared.clock.now();
         self.room.running.borrow_mut().insert(position, attempt);
         let before = match guarded(|| Ok(memory.state.clone())) {
             Ok(before) => before,
-            Err(error) => return self.fail(memory, group, delivery, None, error, 0.0),
+            Err(error) => {
+                self.fail(group, delivery, error, 0.0, true);
+                return Went::On;
+            }
         };
+        let journal = Journal::new(shared.clone(), alone);
+        self.live.borrow_mut().insert(position, journal.clone());
+        if journaled && !self.load_journal(position, &journal).await {
+            self.live.borrow_mut().remove(&position);
+            self.again(vec![Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }]);
+            return Went::Stop;
+        }
         shared.changed(position);
         self.slot.since.set(now);
         let begun = Instant::now();
-        let about = About {
-            address: self.address.clone(),
-            position,
-            attempt,
-            accepted: envelope.accepted,
-            now,
-            trace: envelope.trace,
-        };
+        let about = About { address: self.address.clone(), position, attempt, now, envelope: envelope.clone() };
+        if !alone {
+            self.run_apart(delivery, about, journal, before);
+            self.slot.since.set(0);
+            return Went::On;
+        }
         let trace = envelope.trace.map(|t| t.id());
         let span = debug_span!("handle", address = %self.address, position = %position, attempt, trace);
-        let limit = self.actor.time_limit();
-        if shared.faults.replays() {
-            // What a crash just before the commit would do; only tests ask for it.
-            let mut state = before.clone();
-            let rehearsal = handle(&*self.actor, &mut state, &envelope, about.clone());
-            let _ = shared.clock.limit(limit, rehearsal).await;
+        if shared.faults.replays() && !journaled {
+            self.rehearse(&before, &about).await;
         }
-        let (result, concluded) = {
-            let mut run = {
-                let run = handle(&*self.actor, &mut memory.state, &envelope, about).instrument(span);
-                std::pin::pin!(Blame::new(&self.room.beat, position, run))
+        let host = self.host(position, Some(memory.rev), None);
+        let (ended, concluded) = loop {
+            let command = match decode::<A>(&envelope) {
+                Ok(command) => command,
+                Err(error) => break (Ended::Broken(error), None),
             };
-            match poll!(&mut run) {
-                std::task::Poll::Ready(result) => (result, None),
-                std::task::Poll::Pending => {
-                    let run = async { shared.clock.limit(limit, run).await.unwrap_or_else(|| Err(timeout(limit))) };
-                    let finished = std::mem::replace(group, self.group());
-                    if finished.taken.is_empty() {
-                        (run.await, None)
-                    } else {
-                        // Those before it commit while it runs.
-                        match self.send(memory.rev, memory.saved, &before, finished) {
-                            Ok(sending) => {
-                                let conclude = async { self.conclude(sending.await).await };
-                                let (result, concluded) = tokio::join!(run, conclude);
-                                (result, Some(concluded))
-                            }
-                            Err(refused) => {
-                                *group = refused.0;
-                                (run.await, None)
+            let ran = {
+                let run = handle(&*self.actor, &mut memory.state, command, about.clone(), journal.clone());
+                let mut run = std::pin::pin!(Blame::new(&self.room.beat, position, run.instrument(span.clone())));
+                match poll!(&mut run) {
+                    std::task::Poll::Ready(handled) if !journaled => (Ended::Done(handled), None),
+                    std::task::Poll::Ready(_) => {
+                        let error = "the journal has the end of an operation that this build does not begin";
+                        (Ended::Broken(journal.mismatch(error)), None)
+                    }
+                    std::task::Poll::Pending => {
+                        let finished = std::mem::replace(group, self.group());
+                        if finished.taken.is_empty() {
+                            journal.open();
+                            (drive(&host, &journal, run.as_mut()).await, None)
+                        } else {
+                            // Those before it commit while it runs.
+                            match self.send(memory.rev, memory.saved, &before, finished) {
+                                Ok(sending) => {
+                                    let conclude = async {
+                                        let concluded = self.conclude(sending.await).await;
+                                        self.concluded(&host, &journal, &concluded);
+                                        concluded
+                                    };
+                                    let (ended, concluded) =
+                                        tokio::join!(drive(&host, &journal, run.as_mut()), conclude);
+                                    (ended, Some(concluded))
+                                }
+                                Err(refused) => {
+                                    *group = refused.0;
+                                    (Ended::Stopped, None)
+                                }
                             }
                         }
                     }
                 }
+            };
+            if !matches!(ran.0, Ended::Again) || ran.1.is_some() {
+                break ran;
             }
+            // Only tests ask for it: what a crash here would do.
+            memory.state = before.clone();
+            journal.rewind();
         };
         self.slot.since.set(0);
+        self.live.borrow_mut().remove(&position);
         if let Some(concluded) = concluded
             && !self.adopt(memory, concluded)
         {
+            self.take_back(&journal);
             self.again(vec![Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }]);
-            return !self.room.stopping();
+            return if self.room.stopping() { Went::Stop } else { Went::On };
         }
         shared.faults.at(Point::Handled).await;
         let seconds = begun.elapsed().as_secs_f64();
-        match result {
-            Ok(handled) => {
-                group.base.get_or_insert(before);
-                self.complete(group, delivery, &envelope, handled, seconds);
-                true
-            }
-            Err(error) => self.fail(memory, group, delivery, Some(before), error, seconds),
+        if !matches!(ended, Ended::Done(Handled { reply: Ok(_), .. })) {
+            memory.state = before.clone();
+        } else if group.base.is_none() {
+            group.base = Some(before);
         }
+        self.ended(group, delivery, &host, &journal, ended, seconds)
+    }
+
+    /// What follows from how a command's run ended.
+    pub(super) fn ended(
+        self: &Rc<Self>,
+        group: &mut Group<A::State>,
+        delivery: Delivery,
+        host: &Host,
+        journal: &Rc<Journal>,
+        ended: Ended<Handled>,
+        seconds: f64,
+    ) -> Went {
+        let checked = |handled: Handled| match journal.check_end() {
+            Ok(()) => handled,
+            Err(error) => Handled::failed(error),
+        };
+        match ended {
+            Ended::Done(handled) => {
+                let handled = checked(handled);
+                self.end_notes(group, journal);
+                match handled.reply {
+                    Ok(reply) => self.complete(group, delivery, reply, handled.sent, handled.continues, seconds),
+                    Err(error) => {
+                        group.commit.outbox.extend(handled.sent);
+                        self.fail(group, delivery, error, seconds, journal.alone);
+                    }
+                }
+            }
+            Ended::Waits(due) => self.wait(group, delivery, host, journal, due, seconds),
+            Ended::Broken(error) => {
+                self.end_notes(group, journal);
+                self.fail(group, delivery, error, seconds, journal.alone);
+            }
+            Ended::Late => {
+                self.end_notes(group, journal);
+                self.fail(group, delivery, timeout(host.limit), seconds, journal.alone);
+            }
+            Ended::Gone => {
+                self.take_back(journal);
+                self.forget_running(delivery.stored.position);
+                self.room.let_go(delivery.stored.position, delivery.stored.size);
+                self.finished(1);
+            }
+            Ended::Lost => {
+                self.room.lose();
+                return Went::Stop;
+            }
+            Ended::Stopped | Ended::Again => {
+                self.take_back(journal);
+                self.again(vec![Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }]);
+                return if self.room.stopping() { Went::Stop } else { Went::On };
+            }
+        }
+        Went::On
     }
 
     pub(super) fn group(&self) -> Group<A::State> {
@@ -238,31 +358,36 @@ impl<A: Actor> Core<A> {
         &self,
         group: &mut Group<A::State>,
         delivery: Delivery,
-        envelope: &Envelope,
-        handled: Handled,
+        reply: Box<serde_json::value::RawValue>,
+        sent: Vec<crate::backend::Sent>,
+        continues: bool,
         seconds: f64,
     ) {
         let stored = &delivery.stored;
-        let awaited = self.awaited(envelope);
+        let envelope = stored.envelope.as_ref().ok();
+        let awaited = !continues && envelope.is_some_and(|envelope| self.awaited(envelope));
         let told = awaited.then(|| {
             Box::new(Request {
                 status: Status::Completed,
-                reply: Some(handled.reply.clone()),
+                reply: Some(reply.clone()),
                 error: None,
                 attempts: stored.attempts,
                 ended: group.commit.at,
             })
         });
+        if !continues {
+            group.commit.outbox.extend(answer(stored, Ok(&reply), group.commit.at));
+        }
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,
-            outcome: Outcome::Completed(handled.reply),
+            outcome: Outcome::Completed(reply),
             size: stored.size,
             attempts: stored.attempts,
-            keep: envelope.request,
-            journal: false,
+            keep: envelope.is_some_and(|envelope| envelope.request),
+            journal: self.room.is_journaled(stored.position),
         });
-        group.commit.outbox.extend(handled.sent);
+        group.commit.outbox.extend(sent);
         group.changed = true;
         group.taken.push(Taken { delivery, fate: Fate::Ended { label: "completed", told }, seconds });
     }
@@ -271,57 +396,52 @@ impl<A: Actor> Core<A> {
         envelope.reply.is_some_and(|reply| self.room.shared.awaits(reply))
     }
 
-    /// A handler failed: nothing of it remains but the record.
+    /// A handler failed: nothing of it remains but the record. `blocks` says whether the key waits for
+    /// another attempt.
     pub(super) fn fail(
         &self,
-        memory: &mut Memory<A::State>,
         group: &mut Group<A::State>,
         delivery: Delivery,
-        before: Option<A::State>,
         error: Error,
         seconds: f64,
-    ) -> bool {
+        blocks: bool,
+    ) {
         let shared = &self.room.shared;
         let now = shared.clock.now();
-        if let Some(before) = before {
-            memory.state = before;
-        }
         let stored = &delivery.stored;
         let failure = error.failure(stored.attempts, now);
         let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
-        if failure.code == UNDECODABLE {
-            self.bury(group, delivery, failure, seconds);
-            return true;
+        // Another build, or whoever looks at it, can do better.
+        if [UNDECODABLE, MISMATCH, NOT_UNDONE].contains(&&*failure.code) {
+            return self.bury(group, delivery, failure, seconds);
         }
         if error.is_terminal() {
             debug!(address = %self.address, position = %stored.position, trace, %error, "failed");
             let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
+            let journal = self.room.is_journaled(stored.position);
+            let cancelled = journal && error.has_code("cancelled");
+            let (status, label) = if cancelled { (Status::Cancelled, "cancelled") } else { (Status::Failed, "failed") };
             let told = awaited.then(|| {
-                Box::new(Request {
-                    status: Status::Failed,
-                    reply: None,
-                    error: Some(failure.clone()),
-                    attempts: stored.attempts,
-                    ended: now,
-                })
+                let error = (!cancelled).then(|| failure.clone());
+                Box::new(Request { status, reply: None, error, attempts: stored.attempts, ended: now })
             });
+            group.commit.outbox.extend(answer(stored, Err(&failure), now));
             group.commit.done.push(Done {
                 position: stored.position,
                 home: stored.home,
-                outcome: Outcome::Failed(failure),
+                outcome: if cancelled { Outcome::Cancelled } else { Outcome::Failed(failure) },
                 size: stored.size,
                 attempts: stored.attempts,
                 keep: true,
-                journal: false,
+                journal,
             });
-            group.taken.push(Taken { delivery, fate: Fate::Ended { label: "failed", told }, seconds });
-            return true;
+            group.taken.push(Taken { delivery, fate: Fate::Ended { label, told }, seconds });
+            return;
         }
         let retry = self.actor.retry();
         let failures = stored.failures.len() as u32 + 1;
         if failures >= retry.limit() {
-            self.bury(group, delivery, failure, seconds);
-            return true;
+            return self.bury(group, delivery, failure, seconds);
         }
         let jitter = shared.jitter(stored.position, failures);
         let wait = retry.wait(failures, jitter).max(error.wait().unwrap_or_default());
@@ -333,10 +453,16 @@ impl<A: Actor> Core<A> {
             due: now.saturating_add(wait.as_millis().min(i64::MAX as u128) as i64).max(now + 1),
             attempts: stored.attempts,
             failures: stored.failures.iter().cloned().chain([failure]).collect(),
-            blocks: true,
+            blocks,
         });
         group.taken.push(Taken { delivery, fate: Fate::Deferred, seconds });
-        // The key waits: what is queued behind goes back to the store with the same commit.
+        if blocks {
+            self.block(group);
+        }
+    }
+
+    /// The key waits: what is queued behind goes back to the store with the same commit.
+    pub(super) fn block(&self, group: &mut Group<A::State>) {
         group.blocked = true;
         self.behind.set(true);
         for waiting in self.queue.borrow_mut().drain(..) {
@@ -348,7 +474,6 @@ impl<A: Actor> Core<A> {
             group.commit.parked.push((waiting.stored.position, waiting.stored.home));
             group.taken.push(Taken { delivery: waiting, fate: Fate::Parked, seconds: 0.0 });
         }
-        true
     }
 
     /// Gives a message up.
@@ -356,6 +481,7 @@ impl<A: Actor> Core<A> {
         let stored = &delivery.stored;
         let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
         error!(address = %self.address, position = %stored.position, attempts = stored.attempts, trace, code = failure.code, "dead letter: {}", failure.message);
+        group.commit.outbox.extend(answer(stored, Err(&failure), group.commit.at));
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,
@@ -363,7 +489,7 @@ impl<A: Actor> Core<A> {
             size: stored.size,
             attempts: stored.attempts,
             keep: false,
-            journal: false,
+            journal: self.room.is_journaled(stored.position),
         });
         self.room.shared.metrics.dead_lettered(A::KIND);
         group.taken.push(Taken { delivery, fate: Fate::Dead(failure), seconds });

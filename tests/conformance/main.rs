@@ -62,6 +62,8 @@ fn envelope(to: &str, command: &str) -> Envelope {
         trace: None,
         reply: None,
         cause: None,
+        asked: None,
+        note: None,
     }
 }
 

@@ -107,6 +107,8 @@ mod tests {
             trace: None,
             reply: None,
             cause: None,
+            asked: None,
+            note: None,
         };
         Fresh { position: Position::new(0, number), envelope: Arc::new(envelope), size }
     }

@@ -1,0 +1,217 @@
+//! What comes for a command that has begun: answers, signals, the wish to cancel it. It comes as a
+//! message of its own, in the key's mailbox, and ends by becoming an entry of that command's journal.
+//!
+//! Invariant: a note is not handled, so it never waits behind the command it is for; and what it brings is
+//! written in the very commit that ends it.
+
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::{
+    activation::Core,
+    journaled::{answer, decode_all, gone, note_to},
+    room::Delivery,
+};
+use crate::{
+    actor::Actor,
+    address::Address,
+    backend::{Commit, Done, JournalWrite, Lookup, Outcome, Refused, Sent, Stored},
+    durable::{
+        drive::noted,
+        entry::{Entry, Outcome as Ended},
+        journal::open_calls,
+    },
+    envelope::{Envelope, Note, Position},
+    error::Result,
+};
+
+/// Parked messages looked at for one that is recalled.
+const LOOK: usize = 10_000;
+
+/// What becomes of a note.
+#[derive(Default)]
+struct Verdict {
+    journals: Vec<JournalWrite>,
+    outbox: Vec<Sent>,
+    /// A message that ends with it: one that is recalled before it began.
+    recalled: Option<Stored>,
+}
+
+impl<A: Actor> Core<A> {
+    /// Takes a note in.
+    pub(super) fn noted(self: &Rc<Self>, note: Delivery) {
+        let Some(envelope) = note.stored.envelope.as_ref().ok().cloned() else { return };
+        let now = self.room.shared.clock.now();
+        if let Some((to, entry)) = entry(&envelope, now)
+            && let Some(journal) = self.live.borrow().get(&to)
+        {
+            let sent = match entry {
+                Entry::Cancelled { .. } => recalls(journal.open_calls(), to, &envelope, now),
+                _ => Vec::new(),
+            };
+            return journal.deliver(entry, sent, note);
+        }
+        let core = self.clone();
+        self.room.begin_work();
+        actix::spawn(async move {
+            core.note_now(note, &envelope).await;
+            core.room.end_work();
+        });
+    }
+
+    /// Writes a note for a command that is not in memory.
+    async fn note_now(self: &Rc<Self>, note: Delivery, envelope: &Envelope) {
+        // One at a time, and none while a journal is being loaded.
+        let noting = self.noting.lock().await;
+        let verdict = loop {
+            if self.room.stopping() {
+                return;
+            }
+            match self.verdict(envelope).await {
+                Ok(Some(verdict)) => break verdict,
+                Ok(None) => {
+                    // It has come into memory meanwhile.
+                    drop(noting);
+                    return self.noted(note);
+                }
+                Err(error) => {
+                    warn!(address = %self.address, %error, "what came for a command could not be written, trying again");
+                    self.room.shared.clock.sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+        };
+        let journaled: Vec<Position> = verdict.journals.iter().map(|write| write.position).collect();
+        let mut commit = Commit::of(self.address.clone(), self.room.shared.clock.now());
+        commit.done.push(noted(&note));
+        if let Some(stored) = &verdict.recalled {
+            commit.done.push(Done {
+                position: stored.position,
+                home: stored.home,
+                outcome: Outcome::Cancelled,
+                size: stored.size,
+                attempts: stored.attempts,
+                keep: true,
+                journal: self.room.is_journaled(stored.position),
+            });
+        }
+        (commit.journals, commit.outbox) = (verdict.journals, verdict.outbox);
+        match self.room.committer.commit(commit).await {
+            Ok(()) => {
+                self.room.journaled.borrow_mut().extend(journaled);
+                if let Some(stored) = verdict.recalled {
+                    self.room.remember_cancelled(stored.position);
+                    self.room.shared.ended(stored.position);
+                }
+                self.room.signals.deferred.notify_one();
+            }
+            // It ended before, or what it recalls has begun: then it comes again.
+            Err(Refused::Gone(gone)) if gone != note.stored.position => {
+                drop(noting);
+                return self.noted(note);
+            }
+            Err(Refused::Gone(_)) => {}
+            Err(_) => return self.room.lose(),
+        }
+        self.room.let_go(note.stored.position, note.stored.size);
+        self.room.shared.ended(note.stored.position);
+        self.finished(1);
+    }
+
+    /// What a note does to a command that is not in memory; `None` when it is.
+    async fn verdict(&self, envelope: &Envelope) -> Result<Option<Verdict>> {
+        let now = self.room.shared.clock.now();
+        let backend = &self.room.shared.backend;
+        if let Some(Note::Recall { by, op }) = envelope.note.as_deref() {
+            return self.recall(*by, *op, now).await;
+        }
+        let Some((to, entry)) = entry(envelope, now) else { return Ok(Some(Verdict::default())) };
+        // Partitions may have been resized since it was asked for.
+        let to = if self.room.is_journaled(to) { to } else { backend.locate(to).await? };
+        if self.live.borrow().contains_key(&to) {
+            return Ok(None);
+        }
+        let outbox = match entry {
+            Entry::Cancelled { .. } => {
+                let entries = decode_all(&backend.journal(to).await?).unwrap_or_default();
+                recalls(open_calls(entries.iter()), to, envelope, now)
+            }
+            _ => Vec::new(),
+        };
+        let write = JournalWrite { position: to, entries: vec![entry.encode()], own: false, wake: true };
+        Ok(Some(Verdict { journals: vec![write], outbox, recalled: None }))
+    }
+
+    /// Cancels the command that another one asked for: at once if it has not begun.
+    async fn recall(&self, by: Position, op: u32, now: i64) -> Result<Option<Verdict>> {
+        let asked = |stored: &Stored| {
+            let envelope = stored.envelope.as_ref().ok();
+            envelope.and_then(|e| e.asked.as_ref()).is_some_and(|asked| (asked.position, asked.op) == (by, op))
+        };
+        let queued =
+            self.queue.borrow().iter().find(|queued| asked(&queued.stored)).map(|queued| queued.stored.clone());
+        let mut found = queued;
+        if found.is_none() {
+            let running: Vec<Position> = self.room.running.borrow().keys().copied().collect();
+            let live: Vec<Position> = self.live.borrow().keys().copied().collect();
+            for position in live.into_iter().chain(running) {
+                if let Lookup::Waiting(stored) = self.room.shared.backend.lookup(position).await?
+                    && asked(&stored)
+                {
+                    found = Some(stored);
+                    break;
+                }
+            }
+        }
+        if found.is_none() {
+            let parked = self.room.shared.backend.parked(&self.address, Position::new(0, 0), LOOK).await?;
+            found = parked.into_iter().find(asked);
+        }
+        let Some(stored) = found else { return Ok(Some(Verdict::default())) };
+        let position = stored.position;
+        if let Some(journal) = self.live.borrow().get(&position) {
+            let outbox = recalls(journal.open_calls(), position, &Envelope::empty(self.address.clone()), now);
+            journal.write(Entry::Cancelled { at: now }, None);
+            return Ok(Some(Verdict { outbox, ..Verdict::default() }));
+        }
+        if self.room.is_journaled(position) {
+            let entries = decode_all(&self.room.shared.backend.journal(position).await?).unwrap_or_default();
+            let outbox = recalls(open_calls(entries.iter()), position, &Envelope::empty(self.address.clone()), now);
+            let entry = Entry::Cancelled { at: now };
+            let write = JournalWrite { position, entries: vec![entry.encode()], own: false, wake: true };
+            return Ok(Some(Verdict { journals: vec![write], outbox, recalled: None }));
+        }
+        if self.room.running.borrow().contains_key(&position) {
+            // It is about to end by itself.
+            return Ok(Some(Verdict::default()));
+        }
+        let outbox = answer(&stored, Err(&gone().failure(0, now)), now).into_iter().collect();
+        Ok(Some(Verdict { journals: Vec::new(), outbox, recalled: Some(stored) }))
+    }
+}
+
+/// The entry that a note becomes, and of whose journal.
+fn entry(envelope: &Envelope, at: i64) -> Option<(Position, Entry)> {
+    Some(match envelope.note.as_deref()? {
+        Note::Answer { to, op, reply, failure, from } => {
+            let outcome = match (reply, failure) {
+                (_, Some(failure)) => Ended::Err(failure.clone()),
+                (Some(reply), None) => Ended::Ok(reply.clone()),
+                (None, None) => Ended::Ok(serde_json::value::RawValue::NULL.to_owned()),
+            };
+            (*to, Entry::Answered { op: *op, outcome, from: *from, at })
+        }
+        Note::Signal { to, name, value } => (*to, Entry::Signalled { name: name.clone(), value: value.clone(), at }),
+        Note::Cancel { to } => (*to, Entry::Cancelled { at }),
+        Note::Recall { .. } => return None,
+    })
+}
+
+/// Tells those whom a cancelled command has asked that it wants no answer.
+fn recalls(open: Vec<(Address, u32)>, by: Position, because: &Envelope, at: i64) -> Vec<Sent> {
+    let one = |(to, op): (Address, u32)| Sent {
+        envelope: note_to(to, Note::Recall { by, op }, at, because).into(),
+        due: None,
+    };
+    open.into_iter().map(one).collect()
+}
