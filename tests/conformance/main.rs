@@ -3,6 +3,8 @@
 
 mod commits;
 mod deferred;
+mod format;
+mod journals;
 mod mailbox;
 mod protocol;
 mod resize;

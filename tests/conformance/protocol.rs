@@ -6,7 +6,10 @@ use greenroom::{
     error::Failure,
 };
 
-use super::*;
+use super::{
+    journals::{entries, own, writes},
+    *,
+};
 
 const KEY: &str = "thing/a";
 
@@ -119,6 +122,31 @@ fn a_state_written_before_the_takeover_is_finished_by_the_next_owner() {
             assert_eq!((loaded.rev, loaded.doc, loaded.finished), (1, saved("old"), finished));
         }
         pair.once("old").await;
+    });
+}
+
+#[test]
+fn a_half_done_commit_with_a_journal_is_finished_by_the_next_owner_and_its_entries_are_there_once() {
+    pair(|pair| async move {
+        let at = pair.message.position;
+        let first = writes(KEY, vec![own(at, &["one"])]);
+        assert_eq!(pair.old.commit(pair.lease, first).await, [Ok(())]);
+        let lease = pair.take_over().await;
+        let mut last = pair.effect(0, "old");
+        last.journals.push(own(at, &["two", "three"]));
+        last.done[0].journal = true;
+        assert_eq!(pair.old.commit(pair.lease, vec![last].into()).await, [Err(Refused::Stale)]);
+        assert_eq!(entries(&pair.new, at).await, ["one"], "of the last commit only the state is there");
+        assert_eq!(pair.new.journaled(lease.partition).await.unwrap(), [at]);
+        for finished in [vec![at], vec![]] {
+            let loaded = pair.new.open(lease, vec![address(KEY)]).await.unwrap().remove(0);
+            assert_eq!((loaded.doc, loaded.finished), (saved("old"), finished));
+            assert_eq!(entries(&pair.new, at).await, ["one", "two", "three"]);
+        }
+        assert!(pair.new.journaled(lease.partition).await.unwrap().is_empty());
+        pair.once("old").await;
+        pair.new.expire(NOW + 1, NOW).await.unwrap();
+        assert!(entries(&pair.new, at).await.is_empty());
     });
 }
 

@@ -213,7 +213,7 @@ async fn finish(
             }
             continue;
         }
-        notes.timer |= !commit.deferred.is_empty();
+        notes.timer |= !commit.deferred.is_empty() || commit.journals.iter().any(|written| written.wake);
         place.ended(commit.done.iter().map(|done| done.position.number()));
         if known {
             outbox.into_iter().for_each(|parcel| notes.left(parcel));

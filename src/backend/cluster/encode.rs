@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
+    journal,
     pack::{Packer, Unpacker},
     redis::{int, raw},
 };
@@ -107,7 +108,8 @@ pub(super) fn head(envelope: &Envelope, due: Option<i64>, idempotency: Option<&I
 /// do, until the next commit.
 pub(super) fn commit(commit: &Commit, outbox: &[Parcel]) -> Vec<u8> {
     let mut packer = Packer::default();
-    packer.array(7);
+    let journals = journal::concerns(commit);
+    packer.array(if journals { 10 } else { 7 });
     packer.array(commit.done.len() * 6);
     commit.done.iter().for_each(|one| done(&mut packer, commit.at, one));
     packer.array(commit.deferred.len() * 5);
@@ -124,6 +126,9 @@ pub(super) fn commit(commit: &Commit, outbox: &[Parcel]) -> Vec<u8> {
         packer.int(parcel.to.into()).bytes(&parcel.head).bytes(&parcel.bytes);
     }
     packer.bytes(commit.address.kind().as_bytes()).bytes(commit.address.key().as_bytes()).int(commit.at);
+    if journals {
+        journal::pack(&mut packer, commit);
+    }
     packer.done()
 }
 

@@ -31,6 +31,11 @@
 //! * *Half a group.* Each commit is its own document and its own redo; those that lost the race are
 //!   refused one by one, the others go on to (2).
 //!
+//! **Journals.** What a running command records is in Redis alone, beside its message, and is written by
+//! (2): a commit that changes no state writes its entries with everything else it does, or nothing. One
+//! that changes a state has them in its redo, so that whoever finishes it writes them, once: (2) ends the
+//! witness in the same call. An old redo, or one of a build that knows no journals, has none, and reads so.
+//!
 //! **(3) Sequences.** (2) gives each parcel a sequence per receiver, in the call that ends its sender. The
 //! receiver keeps the highest it has taken of each sender and takes only the next ones. Sequences are
 //! assigned once, in Redis, so it is of no matter which owner sends them, how often, or how late.

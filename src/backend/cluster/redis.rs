@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 const LIBRARY: &str = concat!(
     include_str!("functions/base.lua"),
     include_str!("functions/accept.lua"),
+    include_str!("functions/journal.lua"),
     include_str!("functions/commit.lua"),
     include_str!("functions/owner.lua"),
     include_str!("functions/upkeep.lua"),

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     append::Prepared,
+    journal,
     schema::{column, state_table},
     writer::{Abort, Group, Op},
 };
@@ -52,7 +53,7 @@ impl Op for CommitOp {
     }
 
     fn weight(&self) -> usize {
-        self.batch.iter().map(|commit| 1 + commit.done.len() + commit.outbox.len()).sum()
+        self.batch.iter().map(|commit| 1 + commit.done.len() + commit.outbox.len() + commit.journals.len()).sum()
     }
 }
 
@@ -83,6 +84,9 @@ fn apply(group: &mut Group<'_>, commit: &Commit, ready: &Ready) -> Result<Result
     {
         return Ok(Err(Refused::Stale));
     }
+    if let Err(refused) = journal::write(group, commit)? {
+        return Ok(Err(refused));
+    }
     for done in &commit.done {
         if !end(group, commit, done)? {
             return Ok(Err(Refused::Gone(done.position)));
@@ -103,6 +107,7 @@ fn apply(group: &mut Group<'_>, commit: &Commit, ready: &Ready) -> Result<Result
     for sent in &ready.outbox {
         sent.store(group)?;
     }
+    journal::wake(group, commit)?;
     Ok(Ok(()))
 }
 
@@ -155,6 +160,10 @@ fn end(group: &mut Group<'_>, commit: &Commit, done: &Done) -> Result<bool, Abor
         commit.at,
         body
     ])?;
+    let kept = done.keep || !matches!(done.outcome, Outcome::Completed(_));
+    if !kept && (done.journal || commit.journals.iter().any(|written| written.position == done.position)) {
+        journal::forget(group, position)?;
+    }
     let book = group.book(done.position.partition());
     book.ledger.bytes = book.ledger.bytes.saturating_sub(done.size as u64);
     *match status {
@@ -167,18 +176,19 @@ fn end(group: &mut Group<'_>, commit: &Commit, done: &Done) -> Result<bool, Abor
 
 fn defer(group: &mut Group<'_>, commit: &Commit, deferral: &Deferral) -> Result<bool, Abort> {
     let moved = match deferral.home {
-        Home::Mailbox => from_mailbox(group, commit, deferral)?,
+        Home::Mailbox => from_mailbox(group, commit, deferral, Some(deferral.attempts))?,
         Home::Deferred => {
             group
                 .db
                 .prepare_cached(
-                    "UPDATE deferred SET due = ?2, parked = 1, attempts = ?3, failures = ?4 WHERE position = ?1",
+                    "UPDATE deferred SET due = ?2, parked = ?5, attempts = ?3, failures = ?4 WHERE position = ?1",
                 )?
                 .execute(params![
                     deferral.position.packed(),
                     deferral.due,
                     deferral.attempts,
-                    json(&deferral.failures)
+                    json(&deferral.failures),
+                    deferral.blocks
                 ])?
                 == 1
         }
@@ -189,7 +199,7 @@ fn defer(group: &mut Group<'_>, commit: &Commit, deferral: &Deferral) -> Result<
 
 fn park(group: &mut Group<'_>, commit: &Commit, parked: &Deferral) -> Result<bool, Abort> {
     match parked.home {
-        Home::Mailbox => from_mailbox(group, commit, parked),
+        Home::Mailbox => from_mailbox(group, commit, parked, None),
         Home::Deferred => Ok(group
             .db
             .prepare_cached("UPDATE deferred SET due = ?2, parked = 1 WHERE position = ?1")?
@@ -198,23 +208,25 @@ fn park(group: &mut Group<'_>, commit: &Commit, parked: &Deferral) -> Result<boo
     }
 }
 
-fn from_mailbox(group: &mut Group<'_>, commit: &Commit, d: &Deferral) -> Result<bool, Abort> {
+/// Moves a message out of the mailbox, with the attempts that were counted unless others are said.
+fn from_mailbox(group: &mut Group<'_>, commit: &Commit, d: &Deferral, attempts: Option<u32>) -> Result<bool, Abort> {
     let position = d.position.packed();
     let failures = (!d.failures.is_empty()).then(|| json(&d.failures));
     let moved = group
         .db
         .prepare_cached(
-            "INSERT INTO deferred SELECT position, ?2, ?3, 1, max(attempts, ?4), ?5, ?6, ?7, envelope
+            "INSERT INTO deferred SELECT position, ?2, ?3, ?8, coalesce(?4, attempts), ?5, ?6, ?7, envelope
              FROM mailbox WHERE position = ?1",
         )?
         .execute(params![
             position,
             d.position.partition(),
             d.due,
-            d.attempts,
+            attempts,
             failures,
             commit.address.kind(),
-            commit.address.key()
+            commit.address.key(),
+            d.blocks
         ])?;
     Ok(moved == 1 && remove(group, Home::Mailbox, position)?)
 }

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{
     apply::{NEVER, remove, status_code, table},
+    journal,
     read::range,
     writer::{Abort, Group, Op, Writer},
 };
@@ -83,13 +84,14 @@ pub(super) fn begin(
     Ok(Some(counts))
 }
 
-/// Ends a message that no attempt has begun of as cancelled.
+/// Ends a message that no attempt has begun of, and that has no journal, as cancelled.
 pub(super) fn cancel(group: &mut Group<'_>, position: Position, now: i64) -> Result<bool, Abort> {
     for home in [Home::Mailbox, Home::Deferred] {
         let size: Option<i64> = group
             .db
             .prepare_cached(&format!(
-                "SELECT length(envelope) FROM {} WHERE position = ? AND attempts = 0",
+                "SELECT length(envelope) FROM {} WHERE position = ?1 AND attempts = 0
+                 AND NOT EXISTS(SELECT 1 FROM journal WHERE position = ?1)",
                 table(home)
             ))?
             .query_row([position.packed()], |row| row.get(0))
@@ -169,7 +171,7 @@ fn bury(group: &mut Group<'_>, position: Position) -> Result<Option<(u64, u32)>,
     Ok(row.map(|(size, attempts)| (size as u64, attempts)))
 }
 
-/// Forgets expired results among the `limit` from `from` on; answers how many, and where to go on
+/// Forgets expired results, with their journals, among the `limit` from `from` on; answers how many, and where to go on
 /// (`None`: start over, nothing more to do for now).
 pub(super) fn expire(
     group: &mut Group<'_>,
@@ -191,6 +193,9 @@ pub(super) fn expire(
         .prepare_cached("DELETE FROM results WHERE position >= ? AND position < ? AND ended < ? RETURNING position")?
         .query_map(params![from.max(first), end.unwrap_or(last), before], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
+    if !swept.is_empty() {
+        journal::forget_all(group, partition, &swept)?;
+    }
     let book = group.book(partition);
     book.expired += swept.len() as u64;
     book.swept = swept.iter().copied().fold(book.swept, i64::max);

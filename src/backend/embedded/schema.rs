@@ -13,7 +13,13 @@ use crate::{
     request::MAX_PARTITIONS,
 };
 
-const FORMAT: i64 = 1;
+/// 2 since there are journals: [`bring_along`] makes one of a file of format 1.
+const FORMAT: i64 = 2;
+
+const JOURNAL: &str = "
+CREATE TABLE journal(
+  position INTEGER NOT NULL, n INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY(position, n)) WITHOUT ROWID;
+";
 
 /// `position` packs partition and number (see [`Position`](crate::envelope::Position)), so each
 /// partition is one contiguous range of a plain rowid table: the cheapest order SQLite has.
@@ -67,6 +73,7 @@ pub(super) fn open_writer(path: Option<&Path>, options: &Options) -> Result<Conn
         create(&connection, options.partitions)?;
     }
     check(&connection, path, Some(options.partitions))?;
+    bring_along(&connection).map_err(|e| named(path, e))?;
     Ok(connection)
 }
 
@@ -102,6 +109,7 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
     };
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(JOURNAL)?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT])?;
     transaction.execute("INSERT INTO meta VALUES ('partitions', ?)", [partitions])?;
     transaction.execute("INSERT INTO meta VALUES ('secret', ?)", [secret])?;
@@ -110,6 +118,23 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// Makes a checked file of an earlier format one of this format.
+fn bring_along(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    let risen = transaction.execute("UPDATE meta SET value = 2 WHERE name = 'format' AND value = 1", [])?;
+    if risen == 1 {
+        transaction.execute_batch(JOURNAL)?;
+    }
+    transaction.commit()
+}
+
+/// Whether the file can hold journals: one of format 1 that is only read cannot.
+pub(super) fn has_journals(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM sqlite_master WHERE name = 'journal')")?
+        .query_row([], |row| row.get(0))
 }
 
 /// Reads partitions and secret, after checking that this build understands the file.
@@ -121,8 +146,9 @@ pub(super) fn check(connection: &Connection, path: Option<&Path>, partitions: Op
         })
     };
     let format = number("format")?;
-    if format != FORMAT {
-        return Err(Error::terminal(format!("{file} has format {format}; this build reads format {FORMAT}")));
+    // Whoever writes brings it along, whoever only reads can read both.
+    if !(1..=FORMAT).contains(&format) {
+        return Err(Error::terminal(format!("{file} has format {format}; this build reads formats 1 to {FORMAT}")));
     }
     let stored = number("partitions")? as u16;
     if let Some(asked) = partitions.filter(|asked| *asked != stored) {

@@ -1,6 +1,7 @@
 //! Changing how many partitions a cluster store has: nothing is lost, doubled or reordered, whatever
 //! interrupts it, and what was promised before is kept after.
 
+mod journals;
 mod store;
 
 use std::{

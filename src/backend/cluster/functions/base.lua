@@ -10,6 +10,8 @@
 --   :attempts  hash     number → attempts begun, where any were counted
 --   :results:B hash     number → ended (16 digits) and JSON, B = number / 4096
 --   :dead      hash     number → {died attempts kind key failures envelope}, :deadline zset of numbers
+--   :journal:N list     what message N has recorded
+--   :journaled zset     numbers of messages that have a journal and have not ended; :kept of results
 --   :outbox    stream   <serial>-0 → q s h e: what left for other partitions and has not arrived
 --   :sent      hash     partition → last sequence sent to it; serial
 --   :seen      hash     partition → last sequence received from it
@@ -55,6 +57,11 @@ end
 local function letter(p, number)
   local found = redis.call('XRANGE', p .. ':mailbox', id(number), id(number))
   return found[1] and found[1][2][2]
+end
+
+-- Whether a message is in the mailbox or deferred: it has not ended, nor is it dead.
+local function waits(p, number)
+  return redis.call('HEXISTS', p .. ':deferred', str(number)) == 1 or letter(p, number) ~= nil
 end
 
 local function result(p, number, body, book)

@@ -1,11 +1,27 @@
 -- Ending, deferring and parking messages: what a commit does besides the state.
 
--- Applies one commit {done deferred parked outbox kind key}: all of it, or nothing when the message
--- whose number is answered is gone; 0 when it was applied.
+local NONE = {}
+
+local function set(numbers)
+  if not numbers then return NONE end
+  local members = {}
+  for _, n in ipairs(numbers) do members[n] = true end
+  return members
+end
+
+-- Applies one commit {done deferred parked outbox kind key at journals alone recorded}: all of it, or
+-- nothing when the message whose number is answered is gone; 0 when it was applied. The last three are
+-- there where a commit has to do with journals: what is written to them, deferred messages that their
+-- key does not wait for, and those that end and have a journal.
 local function apply_one(p, c, book, out)
   local done, deferred, parked, outbox, kind, key = c[1], c[2], c[3], c[4], c[5], c[6]
-  local mail, moved = {}, {}
+  local mail, moved, written, there = {}, {}, c[8], nil
   -- First what can refuse.
+  if written then
+    local gone
+    there, gone = writable(p, written)
+    if gone then return gone end
+  end
   for i = 1, #done, 6 do
     local n, home, status = done[i], done[i + 1], done[i + 2]
     if status == 3 or home == 1 then
@@ -48,6 +64,8 @@ local function apply_one(p, c, book, out)
     end
     if removed == 0 then return done[1] or deferred[1] or parked[1] end
   end
+  local alone, recorded = set(c[9]), set(c[10])
+  if written then record_all(p, written, there) end
   for i = 1, #done, 6 do
     local n, home, status, attempts, size, body = done[i], done[i + 1], done[i + 2], done[i + 3], done[i + 4], done[i + 5]
     if home == 1 then undefer(p, n, kind, key) end
@@ -59,15 +77,21 @@ local function apply_one(p, c, book, out)
       if body then result(p, n, body, book) end
       local count = status == 0 and 'completed' or status == 1 and 'failed' or 'cancelled'
       book[count] = book[count] + 1
+      if recorded[n] or there and there[n] then close_journal(p, n, body) end
     end
     book.bytes = book.bytes - size
     if out.counted then redis.call('HDEL', p .. ':attempts', str(n)) end
   end
   for i = 1, #deferred, 5 do
-    local n, due, attempts, failures = deferred[i], deferred[i + 2], deferred[i + 3], deferred[i + 4]
-    defer(p, n, due, 1, kind, key, failures, moved[n])
-    redis.call('HSET', p .. ':attempts', str(n), str(attempts))
-    out.counted = true
+    local n, home, due, attempts, failures = deferred[i], deferred[i + 1], deferred[i + 2], deferred[i + 3], deferred[i + 4]
+    defer(p, n, due, alone[n] and 0 or 1, kind, key, failures, moved[n])
+    if alone[n] and home == 1 then redis.call('ZREM', p .. ':parked', member(kind, key, n)) end
+    if attempts > 0 then
+      redis.call('HSET', p .. ':attempts', str(n), str(attempts))
+      out.counted = true
+    elseif out.counted then
+      redis.call('HDEL', p .. ':attempts', str(n))
+    end
   end
   for i = 1, #parked, 2 do
     local n, home = parked[i], parked[i + 1]
@@ -77,6 +101,7 @@ local function apply_one(p, c, book, out)
       defer(p, n, 0, 1, kind, key, moved[n][5], moved[n][6])
     end
   end
+  if written then rouse(p, written, c[7]) end
   for i = 1, #outbox, 3 do
     local to, head, envelope = outbox[i], outbox[i + 1], outbox[i + 2]
     local sent = out.sent

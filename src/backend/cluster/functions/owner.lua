@@ -1,10 +1,5 @@
 -- What else only the owner of a partition may do.
 
--- Whether a message has not ended.
-local function waits(p, number)
-  return redis.call('HEXISTS', p .. ':deferred', str(number)) == 1 or letter(p, number) ~= nil
-end
-
 -- Finishes commits whose state is written: epoch, then witness and commit of each. One whose witness
 -- has ended was finished before. Answers the numbers of the messages of each that was finished now.
 local function redo(keys, args)
@@ -59,11 +54,12 @@ local function begin(keys, args)
   return counts
 end
 
--- Cancels a message of which no attempt has begun: epoch, number, result.
+-- Cancels a message of which no attempt has begun and that has no journal: epoch, number, result.
 local function cancel(keys, args)
   local p, number = keys[1], tonumber(args[2])
   if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
   if num(redis.call('HGET', p .. ':attempts', args[2])) > 0 then return 0 end
+  if redis.call('EXISTS', p .. ':journal:' .. args[2]) == 1 then return 0 end
   local envelope, packed = letter(p, number), nil
   if envelope then
     redis.call('XDEL', p .. ':mailbox', id(number))

@@ -28,8 +28,8 @@ local function others(keys)
   return answer
 end
 
--- Messages by number: number, place (0 mailbox, 1 deferred, 2 dead, 3 gone), bytes and attempts of each, for
--- as many of those asked for as fit into an answer.
+-- Messages by number: number, place (0 mailbox, 1 deferred, 2 dead, 3 gone), bytes, attempts and journal of
+-- each, for as many of those asked for as fit into an answer.
 local function pick(keys, args)
   local p, answer, size = keys[1], {}, 0
   for _, n in ipairs(args) do
@@ -41,14 +41,15 @@ local function pick(keys, args)
     answer[#answer + 1] = place
     answer[#answer + 1] = bytes
     answer[#answer + 1] = num(redis.call('HGET', p .. ':attempts', n))
-    size = size + #bytes
+    answer[#answer + 1] = carried(p, n)
+    size = size + #bytes + #answer[#answer]
     if size > 1048576 then break end
   end
   return answer
 end
 
--- Takes messages of another partition: epoch, from, first, then number, place, bytes and attempts of each,
--- in order. Answers the new number of each. First is the lowest number that has not left the other
+-- Takes messages of another partition: epoch, from, first, then number, place, bytes, attempts and journal
+-- of each, in order. Answers the new number of each. First is the lowest number that has not left the other
 -- partition: what is remembered of earlier ones is needed no more. One that is taken again, because the
 -- answer was lost or who resizes was killed, keeps the number it has.
 local function arrive(keys, args)
@@ -63,7 +64,7 @@ local function arrive(keys, args)
     if n ~= 'from' and tonumber(n) < first then redis.call('HDEL', arrived, n) end
   end
   local book = open_book(p)
-  for i = 4, #args, 4 do
+  for i = 4, #args, 5 do
     local n, place, bytes, attempts = args[i], args[i + 1], args[i + 2], tonumber(args[i + 3])
     local number = tonumber(redis.call('HGET', arrived, n))
     if not number then
@@ -82,6 +83,7 @@ local function arrive(keys, args)
         book.dead = book.dead + 1
       end
       if attempts > 0 then redis.call('HSET', p .. ':attempts', str(number), str(attempts)) end
+      if args[i + 4] ~= '' then record(p, number, cmsgpack.unpack(args[i + 4])) end
       redis.call('HSET', arrived, n, str(number))
     end
     answer[#answer + 1] = number
@@ -119,6 +121,7 @@ local function depart(keys, args)
     end
     if there then
       redis.call('HDEL', p .. ':attempts', n)
+      close_journal(p, number, false)
       redis.call('HSET', p .. ':moved', n, args[i + 1])
       book.out = book.out + 1
     end

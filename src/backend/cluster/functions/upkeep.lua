@@ -32,7 +32,7 @@ local function redrive(keys, args)
   return moved
 end
 
--- Gives dead letters up: partitions, now, numbers. Answers how many.
+-- Gives dead letters up, each with its journal beside its result: partitions, now, numbers. Answers how many.
 local function discard(keys, args)
   local p, now, gone = keys[1], tonumber(args[2]), 0
   local book = open_book(p)
@@ -42,6 +42,7 @@ local function discard(keys, args)
     local d = exhume(p, args[i], book)
     if d then
       result(p, tonumber(args[i]), string.format('%016d{"status":"cancelled","attempts":%d}', now, d[2]), book)
+      close_journal(p, tonumber(args[i]), true)
       book.cancelled = book.cancelled + 1
       gone = gone + 1
     end
@@ -50,7 +51,7 @@ local function discard(keys, args)
   return gone
 end
 
--- Forgets results that ended before, and idempotency keys that expired: before, now. Answers how
+-- Forgets results that ended before, with their journals, and idempotency keys that expired: before, now. Answers how
 -- many results. Goes through at most 16 buckets, and stops at one that is still young.
 local function expire(keys, args)
   local p, before, expired = keys[1], tonumber(args[1]), 0
@@ -61,6 +62,7 @@ local function expire(keys, args)
   end
   local book = open_book(p)
   local b, lowest, newest = book.swept, nil, bucket(book.last)
+  local journals = redis.call('EXISTS', p .. ':kept') == 1
   for _ = 1, 16 do
     if b > newest then break end
     local name = p .. ':results:' .. str(b)
@@ -69,6 +71,7 @@ local function expire(keys, args)
       if tonumber(all[i + 1]:sub(1, 16)) < before then old[#old + 1] = all[i] else kept = kept + 1 end
     end
     for i = 1, #old, 1000 do redis.call('HDEL', name, unpack(old, i, math.min(i + 999, #old))) end
+    if journals and #old > 0 then forget_journals(p, b, old) end
     expired = expired + #old
     if kept > 0 and not lowest then lowest = b end
     if kept > 64 and #old == 0 then break end

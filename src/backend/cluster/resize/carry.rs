@@ -8,7 +8,8 @@
 //! Once each: copying to a partition remembers, by the very call that appends, which old number got which
 //! new one. Only when all of a batch have arrived is it removed from the old partition, by one call, which
 //! keeps the new positions for good. Killed in between, the same messages are the first that are found
-//! again, and get the same answer. What a partition remembers of earlier batches it forgets with the next
+//! again, and get the same answer. A message's journal arrives and leaves by the calls that the message
+//! arrives and leaves by. What a partition remembers of earlier batches it forgets with the next
 //! one, which begins after them. Two that do this at once are kept apart by the epochs.
 
 use std::collections::BTreeMap;
@@ -86,14 +87,14 @@ async fn copy(run: &Run<'_>, from: u16, to: u16, lowest: u64, items: Vec<Item>) 
     run.step(Doing::Copying, to, items.len())?;
     let mut args = vec![number(from), number(lowest)];
     let old: Vec<u64> = items.iter().map(|item| item.number).collect();
-    for Item { number: old, place, bytes, attempts, address } in items {
+    for Item { number: old, place, bytes, attempts, journal, address } in items {
         let (place, bytes) = match place {
             Place::Mailbox => (0, bytes),
             Place::Deferred if address.is_none() => (1, encode::unreadable(&bytes)),
             Place::Deferred => (1, bytes),
             Place::Dead => (2, bytes),
         };
-        args.extend([number(old), number(place), arg(bytes), number(attempts)]);
+        args.extend([number(old), number(place), arg(bytes), number(attempts), arg(journal)]);
     }
     let new = list(run.call(to, "arrive", args).await?);
     if new.len() != old.len() {

@@ -33,6 +33,8 @@ pub(super) struct Item {
     pub(super) place: Place,
     pub(super) bytes: Vec<u8>,
     pub(super) attempts: i64,
+    /// As one value that is only carried; empty when it has none.
+    pub(super) journal: Vec<u8>,
     /// Whom it is for; `None` when that cannot be read.
     pub(super) address: Option<Address>,
 }
@@ -77,25 +79,26 @@ impl<'a> Contents<'a> {
         while items.is_empty() && !self.numbers.is_empty() {
             let asked = self.numbers.iter().take(self.batch).map(number).collect();
             let found = list(self.core.redis.look(self.partition, "pick", asked).await?);
-            let four: Vec<&[Value]> = found.chunks_exact(4).collect();
-            self.numbers.drain(..four.len().min(self.numbers.len()));
-            items.extend(four.into_iter().filter_map(item));
+            let five: Vec<&[Value]> = found.chunks_exact(5).collect();
+            self.numbers.drain(..five.len().min(self.numbers.len()));
+            items.extend(five.into_iter().filter_map(item));
         }
         Ok(items)
     }
 }
 
-fn item(four: &[Value]) -> Option<Item> {
-    let place = match int(&four[1]) {
+fn item(five: &[Value]) -> Option<Item> {
+    let place = match int(&five[1]) {
         0 => Place::Mailbox,
         1 => Place::Deferred,
         2 => Place::Dead,
         _ => return None,
     };
-    let bytes = raw(four[2].clone());
+    let bytes = raw(five[2].clone());
     let address = match place {
         Place::Mailbox => encode::receiver(&bytes),
         Place::Deferred | Place::Dead => encode::addressee(&bytes),
     };
-    Some(Item { number: int(&four[0]) as u64, place, bytes, attempts: int(&four[3]), address })
+    let journal = raw(five[4].clone());
+    Some(Item { number: int(&five[0]) as u64, place, bytes, attempts: int(&five[3]), journal, address })
 }
