@@ -113,7 +113,7 @@ impl<F> Run<'_, F> {
 
 impl<'a, T, F, Fut> IntoFuture for Run<'a, F>
 where
-    T: Serialize + DeserializeOwned,
+    T: Serialize + DeserializeOwned + 'a,
     F: FnMut(Key) -> Fut + 'a,
     Fut: Future<Output = Result<T>> + 'a,
 {
