@@ -144,8 +144,8 @@ pub struct JournalWrite {
     pub entries: Vec<Vec<u8>>,
     /// Whether the message's own handler writes: then the message must still be waiting (in the mailbox
     /// or deferred), or the whole commit is refused as [`Refused::Gone`]. Otherwise something came for
-    /// the message from outside (an answer, a signal): if the message has ended (or is dead) the entries
-    /// are dropped, and the rest of the commit still happens.
+    /// the message from outside (an answer, a signal): if the message has ended (a dead letter has not)
+    /// the entries are dropped, and the rest of the commit still happens.
     pub own: bool,
     /// A deferred message whose due time is later than the commit's `at` becomes due at `at`, and its
     /// reader is told as for any new deferral. Nothing happens when it is not deferred, or when it has

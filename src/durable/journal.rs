@@ -347,6 +347,13 @@ impl Journal {
         }
     }
 
+    /// Whether somebody wanted it to end before it began.
+    pub(crate) fn ended_before_it_began(&self) -> bool {
+        let inner = self.inner.borrow();
+        let cancelled = inner.written.iter().any(|entry| matches!(entry, Entry::Cancelled { .. }));
+        cancelled && !inner.written.iter().any(|entry| matches!(entry, Entry::Began { .. }))
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         let inner = self.inner.borrow();
         inner.cancelled && !inner.undoing

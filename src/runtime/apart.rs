@@ -13,7 +13,6 @@ use super::{
     handle::{Handled, decode, handle},
     room::Delivery,
     supervisor::Blame,
-    turn::{Fate, Taken},
 };
 use crate::{
     actor::Actor,
@@ -122,9 +121,4 @@ impl<A: Actor> Core<A> {
             slot.send(super::room::Signal::Wake);
         }
     }
-}
-
-/// A message that is put back as if it had not been handled.
-pub(super) fn untouched(delivery: Delivery) -> Taken {
-    Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }
 }

@@ -26,6 +26,7 @@ pub mod node;
 pub(crate) mod nodes;
 pub(crate) mod notes;
 pub(crate) mod others;
+pub mod outside;
 pub mod overview;
 pub(crate) mod partition;
 pub(crate) mod plan;

@@ -11,7 +11,7 @@ use super::{
     node::Node,
     view::{Found, View},
 };
-use crate::{backend::Lookup, error::Result, request::RequestId};
+use crate::{backend::{Lookup, Stored}, error::Result, request::RequestId};
 
 /// How long a result from another node is waited for before it is looked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub enum Cancel {
     /// It is cancelled.
     Cancelled,
+    /// It has begun, and is told to end: it will, once it has undone what it did.
+    Asked,
     /// It is not, because of how it stands.
     Refused(Found),
 }
@@ -30,14 +32,22 @@ impl Node {
     pub async fn request(&self, id: RequestId) -> Result<Found> {
         let Some(position) = self.shared.position(id).await? else { return Ok(Found::Unknown) };
         let lookup = self.shared.backend.lookup(position).await?;
-        let running = match lookup {
+        let running = match &lookup {
             Lookup::Waiting(_) => match &self.post {
                 Some(post) if !self.arbiters.has(position) => post.running(position).await,
                 _ => self.arbiters.running(position).await,
             },
             _ => None,
         };
-        Ok(Found::of(id, lookup, running))
+        let waiting = match (&lookup, running) {
+            (Lookup::Waiting(stored), None) => Some(stored.clone()),
+            _ => None,
+        };
+        let mut found = Found::of(id, lookup, running);
+        if let (Some(stored), Found::Here(view)) = (waiting, &mut found) {
+            self.waiting(position, &stored, view).await?;
+        }
+        Ok(found)
     }
 
     /// Changes whenever the request may stand differently; look again with [`Node::request`].
@@ -51,21 +61,29 @@ impl Node {
         Some(changes)
     }
 
-    /// Cancels a request of which no attempt has begun. Retryable error when it cannot be said now
+    /// Cancels a request of which no attempt has begun, or tells one that waits to end. Retryable error when it cannot be said now
     /// whether it is.
     pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
         let Some(position) = self.shared.position(id).await? else { return Ok(Cancel::Refused(Found::Unknown)) };
+        let lookup = self.shared.backend.lookup(position).await?;
+        // Somebody else waits for its answer: that is given by whoever cancels it.
+        let asked = matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) if envelope.asked.is_some());
         let cancelled = match &self.post {
+            _ if asked => false,
             Some(post) if !self.arbiters.has(position) => {
                 // What has ended needs no owner to say so.
-                let waits = matches!(self.shared.backend.lookup(position).await?, Lookup::Waiting(_));
-                waits && post.cancel(position).await?
+                matches!(lookup, Lookup::Waiting(_)) && post.cancel(position).await?
             }
             _ => self.arbiters.cancel(position).await?,
         };
         if cancelled {
             self.shared.changed(position);
             return Ok(Cancel::Cancelled);
+        }
+        if let Lookup::Waiting(stored) = &lookup
+            && self.ask_to_end(position, stored).await?
+        {
+            return Ok(Cancel::Asked);
         }
         Ok(Cancel::Refused(self.request(id).await?))
     }

@@ -14,7 +14,7 @@ use super::{
     activation::{Core, Memory},
     faults::Point,
     handle::{Handled, UNDECODABLE, decode, guarded, handle},
-    journaled::answer,
+    journaled::{answer, gone},
     room::Delivery,
     supervisor::Blame,
 };
@@ -208,6 +208,12 @@ impl<A: Actor> Core<A> {
             self.live.borrow_mut().remove(&position);
             self.again(vec![Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }]);
             return Went::Stop;
+        }
+        if journal.ended_before_it_began() {
+            self.live.borrow_mut().remove(&position);
+            self.end_notes(group, &journal);
+            self.fail(group, delivery, gone(), 0.0, alone);
+            return Went::On;
         }
         shared.changed(position);
         self.slot.since.set(now);

@@ -27,7 +27,8 @@
 mod random;
 pub(crate) mod recorder;
 mod stores;
+mod vendor;
 mod world;
 
-pub use self::{random::Random, stores::Which, world::World};
+pub use self::{random::Random, stores::Which, vendor::Vendor, world::World};
 pub use crate::runtime::faults::Point;

@@ -24,7 +24,8 @@ use crate::{
 /// so that a message's last entries are written too.
 pub(super) fn write(group: &mut Group<'_>, commit: &Commit) -> Result<Result<(), Refused>, Abort> {
     for written in &commit.journals {
-        if waits(group, written.position)? {
+        // What came for a dead letter is there when it is redriven.
+        if waits(group, written.position)? || (!written.own && is_dead(group, written.position)?) {
             append(group, written)?;
         } else if written.own {
             return Ok(Err(Refused::Gone(written.position)));
@@ -57,6 +58,11 @@ fn waits(group: &Group<'_>, position: Position) -> Result<bool, Abort> {
         )?
         .query_row([position.packed()], |row| row.get(0))?;
     Ok(waits)
+}
+
+fn is_dead(group: &Group<'_>, position: Position) -> Result<bool, Abort> {
+    let mut dead = group.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM dead WHERE position = ?)")?;
+    Ok(dead.query_row([position.packed()], |row| row.get(0))?)
 }
 
 fn append(group: &Group<'_>, written: &JournalWrite) -> Result<(), Abort> {

@@ -8,9 +8,11 @@ local function writable(p, written)
   local there = {}
   for i = 1, #written, 3 do
     local n = written[i]
-    if waits(p, n) then
+    local own = written[i + 1] % 2 == 1
+    -- What came for a dead letter is there when it is redriven.
+    if waits(p, n) or (not own and redis.call('HEXISTS', p .. ':dead', str(n)) == 1) then
       there[n] = true
-    elseif written[i + 1] % 2 == 1 then
+    elseif own then
       return nil, n
     end
   end
