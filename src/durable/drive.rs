@@ -128,6 +128,10 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
     let mut writing: Option<Pin<Box<dyn Future<Output = Result<bool, Refused>> + '_>>> = None;
     let mut since = shared.clock.now();
     loop {
+        // Only in tests is there somebody who is dead and woken.
+        if shared.faults.crashed() {
+            return std::future::pending().await;
+        }
         if let Some(output) = quiet(run.as_mut(), &bell).await {
             // What is on its way must not arrive after the end.
             if let Some(writing) = writing

@@ -106,7 +106,10 @@ struct Inner {
     told: usize,
     known: HashMap<u32, Known>,
     changes: Vec<String>,
+    /// What the handler does, to be written next.
     next: Batch,
+    /// What came for it, to be written next: it is kept when the handler starts over.
+    came: Batch,
     /// Whether something of the next batch must be written before the handler goes on.
     urgent: bool,
     bytes: usize,
@@ -139,7 +142,8 @@ impl Journal {
         inner.ops.clear();
         inner.signals.clear();
         (inner.told, inner.cancelled, inner.undoing) = (0, false, false);
-        (inner.next.entries, inner.next.outbox, inner.urgent) = (Vec::new(), Vec::new(), false);
+        inner.next = Batch::default();
+        inner.urgent = !inner.came.entries.is_empty();
         let Inner { written, known, changes, .. } = &mut *inner;
         known.clear();
         changes.clear();
@@ -283,10 +287,13 @@ impl Journal {
     pub(crate) fn deliver(&self, entry: Entry, sent: Vec<Sent>, note: Delivery) {
         {
             let mut inner = self.inner.borrow_mut();
-            inner.next.notes.push(note);
-            inner.next.outbox.extend(sent);
+            inner.bytes += entry.encode().len();
+            inner.came.entries.push(entry);
+            inner.came.notes.push(note);
+            inner.came.outbox.extend(sent);
+            inner.urgent = true;
         }
-        self.write(entry, None);
+        self.wake();
     }
 
     /// An operation waits from now on.
@@ -424,14 +431,14 @@ impl Journal {
     /// What is to be written, if it must be written now.
     pub(crate) fn batch(&self) -> Option<Batch> {
         let mut inner = self.inner.borrow_mut();
-        std::mem::take(&mut inner.urgent).then(|| std::mem::take(&mut inner.next))
+        std::mem::take(&mut inner.urgent).then(|| inner.take())
     }
 
     /// What there is to write, in whatever hurry.
     pub(crate) fn rest(&self) -> Batch {
         let mut inner = self.inner.borrow_mut();
         inner.urgent = false;
-        std::mem::take(&mut inner.next)
+        inner.take()
     }
 
     /// Entries are written.
@@ -531,7 +538,7 @@ impl Journal {
     /// Calls that were not answered: where to, and the number of each.
     pub(crate) fn open_calls(&self) -> Vec<(crate::address::Address, u32)> {
         let inner = self.inner.borrow();
-        open_calls(inner.written.iter().chain(&inner.next.entries))
+        open_calls(inner.written.iter().chain(&inner.next.entries).chain(&inner.came.entries))
     }
 
     /// The error of a command whose journal cannot be followed.
@@ -592,6 +599,14 @@ impl Op {
 }
 
 impl Inner {
+    fn take(&mut self) -> Batch {
+        let (mut batch, came) = (std::mem::take(&mut self.next), std::mem::take(&mut self.came));
+        batch.entries.extend(came.entries);
+        batch.outbox.extend(came.outbox);
+        batch.notes.extend(came.notes);
+        batch
+    }
+
     fn add(&mut self, entry: Entry) {
         self.bytes += entry.encode().len();
         self.next.entries.push(entry);

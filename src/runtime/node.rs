@@ -209,11 +209,9 @@ impl Node {
         match (view.status, view.result) {
             (State::Completed, Some(reply)) => Ok(serde_json::from_str(reply.get())?),
             (status, _) => {
-                let (code, message) = view.error.map_or_else(
-                    || ("not_completed".to_owned(), format!("request {} ended as {status:?}", accepted.request)),
-                    |failure| (failure.code, failure.message),
-                );
-                Err(Error::terminal(message).code(code))
+                let error = view.error.map(|failure| failure.to_error().into_terminal());
+                let other = || Error::terminal(format!("request {} ended as {status:?}", accepted.request));
+                Err(error.unwrap_or_else(|| other().code("not_completed")))
             }
         }
     }

@@ -30,8 +30,15 @@ use crate::{
 const LOOK: usize = 10_000;
 
 /// What becomes of a note.
+enum Verdict {
+    /// It is written by whoever runs this command.
+    Live(Position, Entry, Vec<Sent>),
+    /// It is written here.
+    Write(Write),
+}
+
 #[derive(Default)]
-struct Verdict {
+struct Write {
     journals: Vec<JournalWrite>,
     outbox: Vec<Sent>,
     /// A message that ends with it: one that is recalled before it began.
@@ -69,11 +76,11 @@ impl<A: Actor> Core<A> {
                 return;
             }
             match self.verdict(envelope).await {
-                Ok(Some(verdict)) => break verdict,
-                Ok(None) => {
-                    // It has come into memory meanwhile.
-                    drop(noting);
-                    return self.noted(note);
+                Ok(Verdict::Write(write)) => break write,
+                Ok(Verdict::Live(position, entry, sent)) => {
+                    if let Some(journal) = self.live.borrow().get(&position) {
+                        return journal.deliver(entry, sent, note);
+                    }
                 }
                 Err(error) => {
                     warn!(address = %self.address, %error, "what came for a command could not be written, trying again");
@@ -118,18 +125,22 @@ impl<A: Actor> Core<A> {
         self.finished(1);
     }
 
-    /// What a note does to a command that is not in memory; `None` when it is.
-    async fn verdict(&self, envelope: &Envelope) -> Result<Option<Verdict>> {
+    /// What becomes of a note now.
+    async fn verdict(&self, envelope: &Envelope) -> Result<Verdict> {
         let now = self.room.shared.clock.now();
         let backend = &self.room.shared.backend;
         if let Some(Note::Recall { by, op }) = envelope.note.as_deref() {
             return self.recall(*by, *op, now).await;
         }
-        let Some((to, entry)) = entry(envelope, now) else { return Ok(Some(Verdict::default())) };
+        let Some((to, entry)) = entry(envelope, now) else { return Ok(Verdict::Write(Write::default())) };
         // Partitions may have been resized since it was asked for.
         let to = if self.room.is_journaled(to) { to } else { backend.locate(to).await? };
-        if self.live.borrow().contains_key(&to) {
-            return Ok(None);
+        if let Some(journal) = self.live.borrow().get(&to) {
+            let sent = match entry {
+                Entry::Cancelled { .. } => recalls(journal.open_calls(), to, envelope, now),
+                _ => Vec::new(),
+            };
+            return Ok(Verdict::Live(to, entry, sent));
         }
         let outbox = match entry {
             Entry::Cancelled { .. } => {
@@ -139,11 +150,11 @@ impl<A: Actor> Core<A> {
             _ => Vec::new(),
         };
         let write = JournalWrite { position: to, entries: vec![entry.encode()], own: false, wake: true };
-        Ok(Some(Verdict { journals: vec![write], outbox, recalled: None }))
+        Ok(Verdict::Write(Write { journals: vec![write], outbox, recalled: None }))
     }
 
     /// Cancels the command that another one asked for: at once if it has not begun.
-    async fn recall(&self, by: Position, op: u32, now: i64) -> Result<Option<Verdict>> {
+    async fn recall(&self, by: Position, op: u32, now: i64) -> Result<Verdict> {
         let asked = |stored: &Stored| {
             let envelope = stored.envelope.as_ref().ok();
             envelope.and_then(|e| e.asked.as_ref()).is_some_and(|asked| (asked.position, asked.op) == (by, op))
@@ -167,26 +178,25 @@ impl<A: Actor> Core<A> {
             let parked = self.room.shared.backend.parked(&self.address, Position::new(0, 0), LOOK).await?;
             found = parked.into_iter().find(asked);
         }
-        let Some(stored) = found else { return Ok(Some(Verdict::default())) };
+        let Some(stored) = found else { return Ok(Verdict::Write(Write::default())) };
         let position = stored.position;
         if let Some(journal) = self.live.borrow().get(&position) {
             let outbox = recalls(journal.open_calls(), position, &Envelope::empty(self.address.clone()), now);
-            journal.write(Entry::Cancelled { at: now }, None);
-            return Ok(Some(Verdict { outbox, ..Verdict::default() }));
+            return Ok(Verdict::Live(position, Entry::Cancelled { at: now }, outbox));
         }
         if self.room.is_journaled(position) {
             let entries = decode_all(&self.room.shared.backend.journal(position).await?).unwrap_or_default();
             let outbox = recalls(open_calls(entries.iter()), position, &Envelope::empty(self.address.clone()), now);
             let entry = Entry::Cancelled { at: now };
             let write = JournalWrite { position, entries: vec![entry.encode()], own: false, wake: true };
-            return Ok(Some(Verdict { journals: vec![write], outbox, recalled: None }));
+            return Ok(Verdict::Write(Write { journals: vec![write], outbox, recalled: None }));
         }
         if self.room.running.borrow().contains_key(&position) {
             // It is about to end by itself.
-            return Ok(Some(Verdict::default()));
+            return Ok(Verdict::Write(Write::default()));
         }
         let outbox = answer(&stored, Err(&gone().failure(0, now)), now).into_iter().collect();
-        Ok(Some(Verdict { journals: Vec::new(), outbox, recalled: Some(stored) }))
+        Ok(Verdict::Write(Write { journals: Vec::new(), outbox, recalled: Some(stored) }))
     }
 }
 

@@ -11,7 +11,11 @@ use super::{
     node::Node,
     view::{Found, View},
 };
-use crate::{backend::{Lookup, Stored}, error::Result, request::RequestId};
+use crate::{
+    backend::{Lookup, Stored},
+    error::Result,
+    request::RequestId,
+};
 
 /// How long a result from another node is waited for before it is looked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -67,7 +71,8 @@ impl Node {
         let Some(position) = self.shared.position(id).await? else { return Ok(Cancel::Refused(Found::Unknown)) };
         let lookup = self.shared.backend.lookup(position).await?;
         // Somebody else waits for its answer: that is given by whoever cancels it.
-        let asked = matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) if envelope.asked.is_some());
+        let asked =
+            matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) if envelope.asked.is_some());
         let cancelled = match &self.post {
             _ if asked => false,
             Some(post) if !self.arbiters.has(position) => {

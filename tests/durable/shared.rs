@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use greenroom::{prelude::*, testing::{Point, World}};
+use greenroom::{
+    prelude::*,
+    testing::{Point, World},
+};
 use serde::{Deserialize, Serialize};
 
 struct Order;
