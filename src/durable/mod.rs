@@ -8,7 +8,8 @@
 //! ```
 //!
 //! * [`journal`] is what a running command has written, and the one place where the order in which its
-//!   handler gets to know of things is decided; an [`entry`] is one line of it.
+//!   handler gets to know of things is decided; an [`entry`] is one line of it, [`known`] an index of them.
+//!   It has two sides: the handler's, and [`progress`], that of whoever runs it.
 //! * [`run`] is a step, [`wait`] everything that waits for something from outside; each holds a
 //!   [`ticket`], its operation in the journal.
 //! * [`drive`] runs the handler, writes, and lets the command leave memory when it only waits.
@@ -21,6 +22,9 @@
 pub(crate) mod drive;
 pub(crate) mod entry;
 pub(crate) mod journal;
+mod known;
+pub(crate) mod op;
+pub(crate) mod progress;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod ticket;

@@ -18,7 +18,8 @@ use serde_json::value::to_raw_value;
 
 use super::{
     entry::{Entry, Outcome},
-    journal::{Told, cancelled},
+    journal::cancelled,
+    op::Told,
     ticket::{Ticket, read},
 };
 use crate::{

@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     entry::{Entry, Outcome},
-    journal::{Then, Told, cancelled},
+    journal::cancelled,
+    op::{Then, Told},
     ticket::{Ticket, read},
 };
 use crate::{

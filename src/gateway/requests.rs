@@ -115,7 +115,7 @@ pub(crate) async fn cancel(node: Node, id: web::Path<String>) -> Result<HttpResp
             });
             Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(view))
         }
-        Cancel::Asked => return Ok(HttpResponse::Accepted().finish()),
+        Cancel::Asked => Ok(HttpResponse::Accepted().finish()),
         Cancel::Refused(found) => {
             let view = here(found)?;
             Err(Problem::of(&NOT_CANCELLED).with_all(accepted::members(&view)))
