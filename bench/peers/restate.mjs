@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import net from 'node:net';
 import * as restate from '@restatedev/restate-sdk';
 
-// Node 20, which Debian's followers still have, lacks it; the library calls it once a message.
+// Node 20 lacks it, and the library calls it once a message.
 Promise.withResolvers ??= function () {
   const both = {};
   both.promise = new this((resolve, reject) => Object.assign(both, { resolve, reject }));
