@@ -34,5 +34,5 @@ pub(crate) mod wait;
 pub use {
     run::{Key, Run},
     secret::Secret,
-    wait::Signal,
+    wait::{Ask, Signal},
 };
