@@ -93,7 +93,9 @@ fn complete_operation(path: &str, operation: &mut Operation) {
         let none: [&str; 0] = [];
         operation.security = Some(vec![SecurityRequirement::new("admin", none), SecurityRequirement::default()]);
     }
-    if operation.responses.responses.contains_key("202") {
+    // Signals and cancelling go to a request that is there already, and say for themselves what they answer.
+    let accepts = !path.starts_with("/signals/") && !path.starts_with("/requests/");
+    if accepts && operation.responses.responses.contains_key("202") {
         accepting(operation);
     }
     if operation.request_body.is_some() {

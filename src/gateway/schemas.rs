@@ -89,6 +89,18 @@ pub(crate) struct PromiseView {
     links: HashMap<String, String>,
 }
 
+/// A signal that was taken.
+#[derive(ToSchema)]
+pub(crate) struct SignalView {
+    /// The request that waits for it, or will.
+    #[schema(format = "uuid")]
+    request: String,
+    /// Its name there.
+    signal: String,
+    /// Where to look: `self`.
+    links: HashMap<String, String>,
+}
+
 /// An error answer (RFC 9457), with members of its own for some types.
 #[derive(ToSchema)]
 pub(crate) struct ProblemView {
