@@ -428,6 +428,37 @@ impl Journal {
         }
     }
 
+    /// Whether something has ended that the handler was not told.
+    pub(crate) fn has_untold(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.written[inner.told..].iter().any(|entry| entry.ends().is_some())
+    }
+
+    /// Operations that have begun and not ended, as the handler stands: what, and its name. With those that
+    /// wait until effects may begin.
+    pub(crate) fn awaits(&self) -> Vec<(&'static str, String)> {
+        let inner = self.inner.borrow();
+        let waits = inner.ops.iter().filter(|op| match op.stage {
+            Stage::New => op.waker.is_some(),
+            Stage::Live | Stage::Waits(_) | Stage::Ended => true,
+            Stage::Told(_) | Stage::Dropped => false,
+        });
+        waits.map(|op| (op.what, op.name.clone())).collect()
+    }
+
+    /// What is written of it cannot be followed, because of this.
+    pub(crate) fn broken(&self) -> Option<Error> {
+        self.inner.borrow().broken.clone_error()
+    }
+
+    /// What is written of it not being undone, but this handler begins to undo it because of that failure.
+    pub(crate) fn begins_to_undo(&self) -> Option<crate::error::Failure> {
+        self.inner.borrow().next.entries.iter().find_map(|entry| match entry {
+            Entry::Undoing { failure, .. } => Some(failure.clone()),
+            _ => None,
+        })
+    }
+
     /// What is to be written, if it must be written now.
     pub(crate) fn batch(&self) -> Option<Batch> {
         let mut inner = self.inner.borrow_mut();

@@ -16,7 +16,7 @@ use utoipa::{
 
 use super::{
     problem::MEDIA_TYPE,
-    schemas::{FailureView, FaultView, ProblemView, PromiseView, RequestState, RequestView},
+    schemas::{FailureView, FaultView, ProblemView, PromiseView, RequestState, RequestView, StoryView},
 };
 
 /// Errors any operation may answer.
@@ -69,6 +69,7 @@ pub(crate) fn complete(mut api: OpenApi) -> OpenApi {
         schema::<RequestView>(),
         schema::<RequestState>(),
         schema::<FailureView>(),
+        schema::<StoryView>(),
     ];
     components.schemas.extend(schemas);
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -88,7 +89,7 @@ pub(crate) fn complete(mut api: OpenApi) -> OpenApi {
 }
 
 fn complete_operation(path: &str, operation: &mut Operation) {
-    if path.starts_with("/admin/") {
+    if path.starts_with("/admin/") || path.ends_with("/{id}/journal") {
         add(operation, &ADMIN);
         let none: [&str; 0] = [];
         operation.security = Some(vec![SecurityRequirement::new("admin", none), SecurityRequirement::default()]);

@@ -8,18 +8,21 @@ use actix_web::{
 };
 
 use super::{
-    accepted, events,
+    accepted,
+    admin::Admin,
+    events,
     follow::settle,
     prefer,
     problem::Problem,
     problems::{EXPIRED, NOT_CANCELLED},
-    schemas::{EventView, RequestView},
+    schemas::{EventView, RequestView, StoryView},
     shared::Shared,
 };
 use crate::{
     request::RequestId,
     runtime::{
         node::{Cancel, Node},
+        story::Recorded,
         view::{Found, State, View},
     },
 };
@@ -83,6 +86,29 @@ pub(crate) async fn show(req: HttpRequest, id: web::Path<String>) -> Result<Http
 #[get("/requests/{id}/events")]
 pub(crate) async fn follow(req: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     events::open(&req, parse(&id)?).await
+}
+
+/// The whole story of a request: what it did, what it waits for, and the commands it asked.
+///
+/// For operators: it holds what steps answered and leads to the requests of other actors. Values of the
+/// type `Secret` are not in it. What a handler has begun and not written yet is not told.
+#[utoipa::path(
+    tag = "requests",
+    params(("id" = String, Path, format = "uuid", description = "The `request` of an answer")),
+    responses(
+        (status = 200, description = "Its story; without entries when it has no journal", body = StoryView),
+        (status = 404, description = "There was never such a request"),
+        (status = 410, description = "It ended longer ago than results are kept"),
+    )
+)]
+#[get("/requests/{id}/journal")]
+pub(crate) async fn journal(_: Admin, node: Node, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let recorded = node.journal(parse(&id)?).await;
+    match recorded.map_err(|error| Problem::unavailable("reading a journal", &error))? {
+        Recorded::Here(story) => Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(story)),
+        Recorded::Expired => Err(Problem::of(&EXPIRED)),
+        Recorded::Unknown => Err(unknown()),
+    }
 }
 
 /// Cancels a request of which no attempt has begun, or tells one that waits for something to end.

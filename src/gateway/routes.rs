@@ -42,6 +42,7 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(health::ready)
         .service(health::metrics)
         .service(requests::follow)
+        .service(requests::journal)
         .service(requests::show)
         .service(requests::cancel)
         .service(signals::complete)

@@ -3,10 +3,16 @@
 
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
+mod story;
+
 use std::collections::HashMap;
 
 use serde_json::Value;
 use utoipa::ToSchema;
+
+pub(crate) use story::StoryView;
+#[cfg(test)]
+pub(crate) use story::{LineView, WaitView};
 
 /// How a request stands.
 #[derive(ToSchema)]

@@ -239,7 +239,8 @@ impl<A: Actor> Core<A> {
                 let run = handle(&*self.actor, &mut memory.state, command, about.clone(), journal.clone());
                 let mut run = std::pin::pin!(Blame::new(&self.room.beat, position, run.instrument(span.clone())));
                 match poll!(&mut run) {
-                    std::task::Poll::Ready(handled) if !journaled => (Ended::Done(handled), None),
+                    // One that waits for nothing is not harmed by a signal that came for it.
+                    std::task::Poll::Ready(handled) if !journal.has_untold() => (Ended::Done(handled), None),
                     std::task::Poll::Ready(_) => {
                         let error = "the journal has the end of an operation that this build does not begin";
                         (Ended::Broken(journal.mismatch(error)), None)
@@ -384,14 +385,16 @@ impl<A: Actor> Core<A> {
         if !continues {
             group.commit.outbox.extend(answer(stored, Ok(&reply), group.commit.at));
         }
+        let journal = self.room.is_journaled(stored.position);
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,
             outcome: Outcome::Completed(reply),
             size: stored.size,
             attempts: stored.attempts,
-            keep: envelope.is_some_and(|envelope| envelope.request),
-            journal: self.room.is_journaled(stored.position),
+            // Whoever looks at the journal of who asked for it wants to follow the call.
+            keep: envelope.is_some_and(|envelope| envelope.request || (journal && envelope.asked.is_some())),
+            journal,
         });
         group.commit.outbox.extend(sent);
         group.changed = true;
