@@ -438,12 +438,21 @@ impl Journal {
     /// wait until effects may begin.
     pub(crate) fn awaits(&self) -> Vec<(&'static str, String)> {
         let inner = self.inner.borrow();
-        let waits = inner.ops.iter().filter(|op| match op.stage {
-            Stage::New => op.waker.is_some(),
-            Stage::Live | Stage::Waits(_) | Stage::Ended => true,
-            Stage::Told(_) | Stage::Dropped => false,
-        });
-        waits.map(|op| (op.what, op.name.clone())).collect()
+        inner.ops.iter().filter(|op| op.is_awaited()).map(|op| (op.what, op.name.clone())).collect()
+    }
+
+    /// Whether the handler has not come as far as what is written: it has not begun what it is to be told
+    /// of next, or, told of everything, what it began before.
+    pub(crate) fn is_behind(&self) -> bool {
+        let inner = self.inner.borrow();
+        let begun = inner.ops.len() as u32;
+        match inner.written[inner.told..].iter().find(|entry| entry.tells()) {
+            Some(next) => next.ends().is_some_and(|op| op >= begun),
+            None => {
+                let missed = |(op, known): (&u32, &Known)| *op >= begun && !known.what.is_empty();
+                inner.known.iter().any(missed) || !inner.ops.iter().any(Op::is_awaited)
+            }
+        }
     }
 
     /// What is written of it cannot be followed, because of this.
@@ -451,7 +460,7 @@ impl Journal {
         self.inner.borrow().broken.clone_error()
     }
 
-    /// What is written of it not being undone, but this handler begins to undo it because of that failure.
+    /// The failure because of which the handler begins to undo what it did, unless that is written already.
     pub(crate) fn begins_to_undo(&self) -> Option<crate::error::Failure> {
         self.inner.borrow().next.entries.iter().find_map(|entry| match entry {
             Entry::Undoing { failure, .. } => Some(failure.clone()),
@@ -621,6 +630,14 @@ pub(crate) struct Standing {
 }
 
 impl Op {
+    fn is_awaited(&self) -> bool {
+        match self.stage {
+            Stage::New => self.waker.is_some(),
+            Stage::Live | Stage::Waits(_) | Stage::Ended => true,
+            Stage::Told(_) | Stage::Dropped => false,
+        }
+    }
+
     fn tell(&mut self, told: Told) {
         if !matches!(self.stage, Stage::Dropped) {
             self.stage = Stage::Told(told);
