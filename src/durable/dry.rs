@@ -144,14 +144,15 @@ fn ended(journal: &Rc<Journal>, handled: Handled) -> Followed {
 
 /// What it means that the handler does not go on.
 fn stands(journal: &Rc<Journal>) -> Followed {
+    // What follows from that is no news.
+    if let Some(failure) = journal.begins_to_undo().filter(|failure| failure.code == UNREADABLE) {
+        return Followed::Unreadable(failure.message);
+    }
     if let Some(error) = journal.broken() {
         return Followed::Mismatch(error.to_string());
     }
     if journal.has_untold() {
         return Followed::Mismatch(journal.mismatch(UNTOLD).to_string());
-    }
-    if let Some(failure) = journal.begins_to_undo().filter(|failure| failure.code == UNREADABLE) {
-        return Followed::Unreadable(failure.message);
     }
     let waits = journal.awaits();
     if waits.is_empty() {
