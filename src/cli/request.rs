@@ -205,13 +205,13 @@ pub(super) fn show(view: &Value, out: &Output) -> Result<(), Trouble> {
     }
     out.line(line);
     if let Some(result) = view.get("result") {
-        out.line(format!("  result  {result}"));
+        out.line(format!("  result    {result}"));
     }
     if let Some(error) = view.get("error").filter(|error| !error.is_null()) {
         let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-        out.line(format!("  error   {}: {}", text("code"), text("message")));
+        out.line(format!("  error     {}: {}", text("code"), text("message")));
         for cause in error.get("causes").and_then(Value::as_array).into_iter().flatten() {
-            out.line(format!("          because {}", cause.as_str().unwrap_or("?")));
+            out.line(format!("            because {}", cause.as_str().unwrap_or("?")));
         }
     }
     Ok(())

@@ -38,22 +38,18 @@ struct Row {
 /// Prints a story.
 pub(super) fn show(story: &Value, out: &Output) -> Result<(), Trouble> {
     request::show(story, out)?;
-    for (label, value) in [("to", story.get("to").and_then(Value::as_str).map(str::to_owned))]
-        .into_iter()
-        .chain([("command", story.get("command").map(|command| short(&command.to_string())))])
-    {
-        if let Some(value) = value {
-            out.line(format!("  {label:<8}{value}"));
-        }
+    if let Some(to) = story.get("to").and_then(Value::as_str) {
+        out.line(format!("  to        {to}"));
     }
-    let accepted = number(story, "accepted_at");
+    if let Some(command) = story.get("command") {
+        out.line(format!("  command   {}", short(&command.to_string())));
+    }
+    let (accepted, began) = (number(story, "accepted_at"), number(story, "began_at"));
     if let Some(accepted) = accepted {
-        out.line(format!("  accepted {}", moment(accepted)));
+        out.line(format!("  accepted  {}", moment(accepted)));
     }
-    let began = number(story, "began_at");
     if let Some(began) = began {
-        let build = text(story, "build");
-        out.line(format!("  began    {} by build {build}", moment(began)));
+        out.line(format!("  began     {} by build {}", moment(began), text(story, "build")));
     }
     let mut rows = Vec::new();
     gather(story, accepted.or(began), "", &mut rows);
