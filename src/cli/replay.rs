@@ -33,7 +33,7 @@ pub(super) struct Replay {
     /// Data directory [default: data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// How long a handler may do what its journal does not know before it is said to hang
+    /// How long a handler may do what its journal does not know
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
     patience: Duration,
 }

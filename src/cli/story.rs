@@ -221,13 +221,12 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "   +0ms  ✓ ask     risk/7     20ms",
-                "   +0ms  ✓   ├ step    inner   5ms  1",
-                "   +0ms  ✓   └ step    last   1.5s  1",
+                "    +0ms  ✓ ask     risk/7     20ms",
+                "    +0ms  ✓   ├ step    inner   5ms  1",
+                "    +0ms  ✓   └ step    last   1.5s  1",
                 "  +1m 0s  … sleep                    until 1970-01-01 00:00:00Z",
             ]
             .map(str::to_owned)
-            .map(|line| line)
         );
     }
 }
