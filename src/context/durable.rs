@@ -127,7 +127,9 @@ impl<A: Actor> Context<A> {
     }
 
     /// The id under which a signal of this command is completed. Whoever knows it may complete it, and it
-    /// cannot be guessed: put it into the link of an e-mail, or give it to a vendor for its webhook.
+    /// cannot be guessed: put it into the link of an e-mail, or give it to a vendor for its webhook. It
+    /// begins with the id of the request, so whoever knows that one knows this one too. In a URL the name
+    /// must be escaped like any part of a path.
     pub fn signal_id(&self, name: &str) -> String {
         format!("{}.{name}", self.journal.shared.id(self.about.position))
     }

@@ -13,6 +13,7 @@
 //! * [`run`] is a step, [`wait`] everything that waits for something from outside; each holds a
 //!   [`ticket`], its operation in the journal.
 //! * [`drive`] runs the handler, writes, and lets the command leave memory when it only waits.
+//! * [`dry`] runs a handler against a journal without any effect, to see whether this build follows it.
 //! * [`undo`] is what is done when a command fails: its compensations, last first.
 //!
 //! Running a command again after a crash is running its handler from the start: what is written is told
@@ -20,6 +21,7 @@
 //! and not written is begun again, under the same idempotency key (G5).
 
 pub(crate) mod drive;
+pub(crate) mod dry;
 pub(crate) mod entry;
 pub(crate) mod journal;
 mod known;

@@ -57,6 +57,15 @@ pub(super) struct Op {
 }
 
 impl Op {
+    /// Whether somebody waits for its end.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self.stage {
+            Stage::New => self.waker.is_some(),
+            Stage::Live | Stage::Waits(_) | Stage::Ended => true,
+            Stage::Told(_) | Stage::Dropped => false,
+        }
+    }
+
     /// Tells it, if somebody still wants to know.
     pub(super) fn tell(&mut self, told: Told) {
         if !matches!(self.stage, Stage::Dropped) {

@@ -7,14 +7,14 @@ use std::{sync::Arc, task::Waker};
 
 use super::{
     entry::Entry,
-    journal::{Batch, CloneError, Journal},
-    known,
+    journal::{Batch, CloneError, Journal, MISMATCH},
+    known::{self, Known},
     op::{Op, Stage, Then, Told},
 };
 use crate::{
     address::Address,
     backend::Sent,
-    error::{Error, Result},
+    error::{Error, Failure, Result},
     runtime::room::Delivery,
 };
 
@@ -132,6 +132,46 @@ impl Journal {
         }
     }
 
+    /// Whether something has ended that the handler was not told.
+    pub(crate) fn has_untold(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.written[inner.told..].iter().any(|entry| entry.ends().is_some())
+    }
+
+    /// Operations that have begun and not ended, as the handler stands: what, and its name. With those that
+    /// wait until effects may begin.
+    pub(crate) fn awaits(&self) -> Vec<(&'static str, String)> {
+        let inner = self.inner.borrow();
+        inner.ops.iter().filter(|op| op.is_awaited()).map(|op| (op.what, op.name.clone())).collect()
+    }
+
+    /// Whether the handler has not come as far as what is written: it has not begun what it is to be told
+    /// of next, or, told of everything, what it began before.
+    pub(crate) fn is_behind(&self) -> bool {
+        let inner = self.inner.borrow();
+        let begun = inner.ops.len() as u32;
+        match inner.written[inner.told..].iter().find(|entry| entry.tells()) {
+            Some(next) => next.ends().is_some_and(|op| op >= begun),
+            None => {
+                let missed = |(op, known): (&u32, &Known)| *op >= begun && !known.what.is_empty();
+                inner.known.iter().any(missed) || !inner.ops.iter().any(Op::is_awaited)
+            }
+        }
+    }
+
+    /// What is written of it cannot be followed, because of this.
+    pub(crate) fn broken(&self) -> Option<Error> {
+        self.inner.borrow().broken.clone_error()
+    }
+
+    /// The failure because of which the handler begins to undo what it did, unless that is written already.
+    pub(crate) fn begins_to_undo(&self) -> Option<Failure> {
+        self.inner.borrow().next.entries.iter().find_map(|entry| match entry {
+            Entry::Undoing { failure, .. } => Some(failure.clone()),
+            _ => None,
+        })
+    }
+
     /// What is to be written, if it must be written now.
     pub(crate) fn batch(&self) -> Option<Batch> {
         let mut inner = self.inner.borrow_mut();
@@ -243,6 +283,13 @@ impl Journal {
     pub(crate) fn open_calls(&self) -> Vec<(Address, u32)> {
         let inner = self.inner.borrow();
         open_calls(inner.written.iter().chain(&inner.next.entries).chain(&inner.came.entries))
+    }
+
+    /// The error of a command whose journal cannot be followed.
+    pub(crate) fn mismatch(&self, why: &str) -> Error {
+        let mut inner = self.inner.borrow_mut();
+        inner.breaks(why.to_owned());
+        inner.broken.clone_error().unwrap_or_else(|| Error::terminal(why).code(MISMATCH))
     }
 
     /// Lets whoever runs it look again.

@@ -136,6 +136,10 @@ impl<F> Run<'_, F> {
         let journal = self.ticket.journal().clone();
         let op = self.ticket.op().await;
         if !journal.ended(op) {
+            if journal.retried(op).is_none() {
+                // What is refused has no effect, so it need not wait until effects may begin.
+                journal.refuses()?;
+            }
             self.ticket.opened().await;
             journal.lives(op);
             if journal.retried(op).is_none() {

@@ -127,14 +127,16 @@ impl<A: Actor> Core<A> {
         if !continues {
             group.commit.outbox.extend(answer(stored, Ok(&reply), group.commit.at));
         }
+        let journal = self.room.is_journaled(stored.position);
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,
             outcome: Outcome::Completed(reply),
             size: stored.size,
             attempts: stored.attempts,
-            keep: envelope.is_some_and(|envelope| envelope.request),
-            journal: self.room.is_journaled(stored.position),
+            // Whoever looks at the journal of who asked for it wants to follow the call.
+            keep: envelope.is_some_and(|envelope| envelope.request || (journal && envelope.asked.is_some())),
+            journal,
         });
         group.commit.outbox.extend(sent);
         group.changed = true;
