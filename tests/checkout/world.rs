@@ -80,7 +80,7 @@ fn refused(point: Point, nth: u32) -> bool {
         world.crash_at_nth(point, nth);
         world.tell(Stock::at("tea"), Shelf::Fill(1)).await;
         let order = world.tell(Checkout::at("o"), buy("mallory", 900)).await;
-        world.advance(DAY).await;
+        world.advance(12 * MOMENT).await;
         if let Some(order) = order {
             let view = world.view(order).await;
             assert_eq!((view.status, view.error.unwrap().code.as_str()), (State::Failed, "fraud"), "{point:?} {nth}");
@@ -124,7 +124,7 @@ fn handlers_that_run_twice_take_the_same_way() {
         let small = world.tell(Checkout::at("small"), buy("ann", 40)).await.unwrap();
         let large = world.tell(Checkout::at("large"), buy("bob", 900)).await.unwrap();
         let risky = world.tell(Checkout::at("risky"), buy("mallory", 60)).await.unwrap();
-        world.advance(DAY).await;
+        world.advance(DAY / 2).await;
         let signal = asked(&vendors).unwrap();
         assert_eq!(signal.request, large);
         world.signal(large, &signal.name, true).await;
@@ -149,10 +149,11 @@ fn an_order_that_nobody_approves_is_undone() {
             world.tell(Stock::at("tea"), Shelf::Fill(1)).await;
             let order = world.tell(Checkout::at("o"), buy("bob", 900)).await.unwrap();
             world.advance(DAY).await;
-            if let Some(answer) = no {
-                world.signal(order, "approval", answer).await;
+            match no {
+                Some(answer) => world.signal(order, "approval", answer).await,
+                None => world.advance(DAY).await,
             }
-            world.advance(DAY + MOMENT).await;
+            world.advance(MOMENT).await;
             let code = world.view(order).await.error.unwrap().code;
             assert_eq!(code, if no.is_some() { "not_approved" } else { "deadline" });
             assert_eq!(world.state::<Stock>("tea").await, Some(1));
