@@ -12,9 +12,10 @@ use crate::support::{build, server::Setup};
 
 /// Stores that are tried at once, each with its own orders.
 const SLOTS: usize = 8;
-/// Lives that are killed at the same place, counted anew: the second dies while it recovers.
-const KILLED: usize = 2;
-
+/// The first life dies.
+const ONCE: usize = 1;
+/// So does the second, at the same place, while it recovers.
+const AND_RECOVERING: usize = 2;
 /// A line of the vendors' file.
 #[derive(Deserialize)]
 struct Call {
@@ -92,8 +93,9 @@ impl Open {
     }
 }
 
-/// Kills at every boundary of a scenario, on stores that `setup` makes in a directory each.
-fn everywhere(scenario: &Scenario, setup: impl Fn(&Path) -> Setup + Sync) {
+/// Kills at every boundary of a scenario, `most` lives of an order one after the other, on stores that `setup`
+/// makes in a directory each.
+fn everywhere(scenario: &Scenario, most: usize, setup: impl Fn(&Path) -> Setup + Sync) {
     let program = build::example("checkout-killed");
     let (open, killed) = (Open::new(), Mutex::new(Vec::new()));
     thread::scope(|scope| {
@@ -103,7 +105,7 @@ fn everywhere(scenario: &Scenario, setup: impl Fn(&Path) -> Setup + Sync) {
                 // One thread runs all actors: how often they pass a boundary is always the same.
                 let setup = setup(&dir.path().join("data")).program(&program).set("runtime", "arbiters", "1");
                 while let Some((point, nth)) = open.next() {
-                    if killed_at(scenario, point, nth, &setup, dir.path()) {
+                    if killed_at(scenario, most, point, nth, &setup, dir.path()) {
                         killed.lock().unwrap().push((point, nth));
                     } else {
                         open.over(point);
@@ -122,15 +124,15 @@ fn everywhere(scenario: &Scenario, setup: impl Fn(&Path) -> Setup + Sync) {
     }
 }
 
-/// Lets lives of one order die the `nth` time they pass a boundary; whether the first one did.
-fn killed_at(scenario: &Scenario, point: Point, nth: u64, setup: &Setup, dir: &Path) -> bool {
+/// Lets lives of one order die the `nth` time they pass a boundary, each counted anew; whether the first did.
+fn killed_at(scenario: &Scenario, most: usize, point: Point, nth: u64, setup: &Setup, dir: &Path) -> bool {
     let order = format!("o-{point:?}-{nth}");
     let file = dir.join(format!("{order}.jsonl"));
     let (point, nth) = (format!("{point:?}"), nth.to_string());
     let mut deaths = 0;
     let end = loop {
         let mut arguments = vec![scenario.name, &order, file.to_str().expect("a name"), &point, &nth];
-        if deaths == KILLED {
+        if deaths == most {
             arguments.truncate(3);
         }
         let output = setup.run(&arguments);
@@ -179,20 +181,20 @@ fn cluster(data: &Path) -> Setup {
 
 #[test]
 fn an_approved_order_on_a_file_ends_once_wherever_it_is_killed() {
-    everywhere(&APPROVED, embedded);
+    everywhere(&APPROVED, AND_RECOVERING, embedded);
 }
 
 #[test]
 fn a_refused_order_on_a_file_is_undone_once_wherever_it_is_killed() {
-    everywhere(&REFUSED, embedded);
+    everywhere(&REFUSED, AND_RECOVERING, embedded);
 }
 
 #[test]
 fn an_approved_order_on_a_cluster_ends_once_wherever_it_is_killed() {
-    everywhere(&APPROVED, cluster);
+    everywhere(&APPROVED, ONCE, cluster);
 }
 
 #[test]
 fn a_refused_order_on_a_cluster_is_undone_once_wherever_it_is_killed() {
-    everywhere(&REFUSED, cluster);
+    everywhere(&REFUSED, ONCE, cluster);
 }

@@ -135,6 +135,8 @@ fn handlers_that_run_twice_take_the_same_way() {
         assert_eq!(world.state::<Stock>("tea").await, Some(1));
         let calls = vendors.all().unwrap();
         assert_eq!(calls.len(), effects(&vendors).len(), "nothing was called twice: {calls:?}");
+        let tells = calls.iter().any(|call| call.key.contains(&large.to_string()));
+        assert!(!tells, "a vendor that sees a key could approve: {calls:?}");
         world.no_loss().await;
         world.no_duplicate();
     });
