@@ -43,3 +43,8 @@ pub mod prelude {
         Secret, Waits,
     };
 }
+
+/// The code of docs/WORKFLOWS.md is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/WORKFLOWS.md")]
+mod workflows {}

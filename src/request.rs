@@ -22,6 +22,10 @@ pub const MAX_PARTITIONS: u16 = 4096;
 impl RequestId {
     /// The id of a position under the store's secret.
     pub fn seal(position: Position, secret: &[u8; 32]) -> Self {
+        Self::named(position, secret, b"")
+    }
+
+    fn named(position: Position, secret: &[u8; 32], name: &[u8]) -> Self {
         let mut bytes = [0; 16];
         bytes[..6].copy_from_slice(&position.number().to_be_bytes()[2..]);
         bytes[6..8].copy_from_slice(&(position.partition() & 0x0fff).to_be_bytes());
@@ -29,9 +33,16 @@ impl RequestId {
         // ids guessable, never wrong.
         if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) {
             mac.update(&position.packed().to_be_bytes());
+            mac.update(name);
             bytes[8..].copy_from_slice(&mac.finalize().into_bytes()[..8]);
         }
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// What the idempotency keys of the steps of the command at a position begin with. No request id, and
+    /// none can be made of it: vendors see these keys, and must not be able to complete signals.
+    pub(crate) fn step_key(position: Position, secret: &[u8; 32]) -> String {
+        Self::named(position, secret, b"step").to_string()
     }
 
     /// The position, if this id was made under `secret`.
@@ -81,5 +92,7 @@ mod tests {
         let mut bytes = *id.0.as_bytes();
         bytes[5] ^= 1;
         assert_eq!(RequestId(Uuid::from_bytes(bytes)).open(&[7; 32]), None);
+        let key: RequestId = RequestId::step_key(position, &[7; 32]).parse().unwrap();
+        assert_eq!(key.open(&[7; 32]), None, "whoever sees a step's key does not know the id");
     }
 }

@@ -46,6 +46,13 @@ fn idempotency_is_one_effect() {
     assert!(run("idempotency").ends_with("asked twice, deposited once: balance 50\n"));
 }
 
+#[test]
+fn checkout_is_approved_or_undone() {
+    let said = run("checkout");
+    assert!(said.contains("bob's piano: waits for approval\nbob's piano: approved, "), "{said}");
+    assert!(said.ends_with("refunds: 1, tea on the shelf: 9\n"), "{said}");
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

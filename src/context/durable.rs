@@ -51,7 +51,7 @@ impl<A: Actor> Context<A> {
             scope: PhantomData,
             ticket: Ticket::new(&self.journal, "run", name),
             name: name.to_owned(),
-            key: self.journal.shared.id(self.about.position).to_string(),
+            key: self.journal.shared.step_key(self.about.position),
             call,
             retry: self.retry,
             timeout: self.time_limit,

@@ -250,7 +250,7 @@ pub(crate) fn fill(
 ) -> (Vec<Entry>, Vec<Delivery>) {
     let shared = &host.room.shared;
     if !journal.is_written() && !batch.entries.is_empty() {
-        let key = shared.id(host.position).to_string();
+        let key = shared.step_key(host.position);
         let began = Entry::Began { key, build: shared.settings.build.to_string(), at: commit.at };
         let first = [Some(began), host.snapshot.clone().map(Entry::Snapshot)];
         batch.entries.splice(0..0, first.into_iter().flatten());

@@ -2,7 +2,7 @@
 //! production there is no plan and a boundary costs one branch.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -51,7 +51,43 @@ impl Point {
 
 /// When to die, if ever.
 #[derive(Clone, Default)]
-pub(crate) struct Faults(Option<Arc<Plan>>);
+pub(crate) enum Faults {
+    #[default]
+    Never,
+    /// A process that is only thought dead, so that a test can look at it.
+    Planned(Arc<Plan>),
+    /// This process really dies.
+    Doomed(&'static Doom),
+}
+
+/// Where this process dies, and how often it may pass there before.
+pub(crate) struct Doom {
+    point: Point,
+    left: AtomicU64,
+}
+
+static DOOM: OnceLock<Doom> = OnceLock::new();
+
+/// Lets this process kill itself with SIGKILL the `nth` time that any message passes `point`, counted from
+/// 1 over all nodes that it starts from now on. For programs that are tested by killing them. Only the
+/// first call counts.
+pub fn kill_at(point: Point, nth: u64) {
+    DOOM.get_or_init(|| Doom { point, left: AtomicU64::new(nth) });
+}
+
+impl Doom {
+    fn meet(&self, point: Point) {
+        if point == self.point && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Whatever else runs, runs on until the signal takes it; this thread does not.
+            if rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).is_err() {
+                std::process::abort();
+            }
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -129,33 +165,50 @@ impl Plan {
 }
 
 impl Faults {
+    /// What a test wants of this very process: nothing, unless [`kill_at`] was called.
+    pub(crate) fn of_process() -> Self {
+        DOOM.get().map_or(Self::Never, Self::Doomed)
+    }
+
     pub(crate) fn planned(plan: Arc<Plan>) -> Self {
-        Self(Some(plan))
+        Self::Planned(plan)
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Planned(plan) => Some(plan),
+            _ => None,
+        }
     }
 
     /// Whether the process is to be thought dead.
     pub(crate) fn crashed(&self) -> bool {
-        self.0.as_ref().is_some_and(|plan| plan.crashed())
+        self.plan().is_some_and(Plan::crashed)
     }
 
     /// Whether there is any plan: only in tests.
     pub(crate) fn planned_at_all(&self) -> bool {
-        self.0.is_some()
+        self.plan().is_some()
     }
 
     /// Whether every handler runs twice, the first time for nothing.
     pub(crate) fn replays(&self) -> bool {
-        self.0.as_ref().is_some_and(|plan| plan.replay.load(Ordering::Relaxed))
+        self.plan().is_some_and(|plan| plan.replay.load(Ordering::Relaxed))
     }
 
     /// Passes a boundary, or never returns.
     pub(crate) async fn at(&self, point: Point) {
-        let Some(plan) = &self.0 else { return };
-        if plan.meet(point) {
-            plan.die();
-        }
-        if plan.crashed() {
-            std::future::pending::<()>().await;
+        match self {
+            Self::Never => {}
+            Self::Doomed(doom) => doom.meet(point),
+            Self::Planned(plan) => {
+                if plan.meet(point) {
+                    plan.die();
+                }
+                if plan.crashed() {
+                    std::future::pending::<()>().await;
+                }
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ pub struct Accepted {
 impl Node {
     /// Starts a node; inside an actix system. Terminal error when two features have the same kind.
     pub async fn start(start: Start) -> Result<Self> {
-        Self::start_with(start, Faults::default(), uuid::Uuid::now_v7().as_u128() as u64).await
+        Self::start_with(start, Faults::of_process(), uuid::Uuid::now_v7().as_u128() as u64).await
     }
 
     pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {

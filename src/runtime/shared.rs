@@ -136,6 +136,11 @@ impl Shared {
         RequestId::seal(position, &self.secret)
     }
 
+    /// What the idempotency keys of a command's steps begin with.
+    pub(crate) fn step_key(&self, position: Position) -> String {
+        RequestId::step_key(position, &self.secret)
+    }
+
     /// Where the message of an id is now; `None` when the id is none of this store's.
     pub(crate) async fn position(&self, id: RequestId) -> Result<Option<Position>> {
         match id.open(&self.secret) {

@@ -31,4 +31,4 @@ mod vendor;
 mod world;
 
 pub use self::{random::Random, stores::Which, vendor::Vendor, world::World};
-pub use crate::runtime::faults::Point;
+pub use crate::runtime::faults::{Point, kill_at};

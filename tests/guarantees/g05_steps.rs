@@ -1,15 +1,56 @@
-//! G5 steps: between a call and its record, the call is made again with the same idempotency key.
-//! (Recorded steps arrive with durable execution; until then a handler is one step, and its
-//! commit is the record.)
+//! G5 steps: a step whose result was recorded never runs again; between the call and the record it is
+//! called again with the same idempotency key. What a handler does outside of steps is one step, and its
+//! commit the record. (`tests/durable` has more, `tests/checkout` real processes.)
 
 use std::{collections::HashSet, time::Duration};
 
 use greenroom::{
-    Actor, Feature,
-    testing::{Point, World},
+    prelude::*,
+    testing::{Point, Vendor, World},
 };
 
 use crate::tape::{Tape, Tell, Witness};
+
+/// Three steps, one after the other.
+struct Trip(Vendor);
+
+const STEPS: [&str; 3] = ["flight", "hotel", "car"];
+
+impl Actor for Trip {
+    const KIND: &'static str = "trip";
+    type State = Vec<u64>;
+    type Command = ();
+    type Reply = ();
+
+    async fn handle(&self, receipts: &mut Vec<u64>, (): (), cx: &Context<Self>) -> Result<()> {
+        for step in STEPS {
+            receipts.push(cx.run(step, async |key| self.0.call(step, &key).await).await?);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_recorded_step_never_runs_again_and_one_that_is_not_has_the_same_key() {
+    for point in [Point::Handled, Point::Committed, Point::Journal, Point::Journaled] {
+        for nth in 1..=STEPS.len() as u32 {
+            let vendor = Vendor::default();
+            let shared = vendor.clone();
+            World::new(move || vec![Feature::new(Trip(shared.clone()))]).play(async |mut world| {
+                world.crash_at_nth(point, nth);
+                world.tell(Trip::at("a"), ()).await;
+                world.advance(Duration::from_secs(10)).await;
+                assert_eq!(world.state::<Trip>("a").await, Some(vec![1, 2, 3]), "{point:?} {nth}");
+                // Only a crash before the write repeats a call, and only that one; the key makes it one effect.
+                let repeated = usize::from(point == Point::Journal);
+                assert_eq!(vendor.log().len(), STEPS.len() + repeated, "{point:?} {nth}: {:?}", vendor.log());
+                assert!(STEPS.iter().all(|step| vendor.effects(step) == 1), "{point:?} {nth}: {:?}", vendor.log());
+                let keys: HashSet<String> = vendor.log().into_iter().map(|(_, key)| key).collect();
+                assert_eq!(keys.len(), STEPS.len(), "each step has its own");
+            });
+        }
+    }
+}
 
 #[test]
 fn every_attempt_of_a_command_gives_the_vendor_the_same_key() {

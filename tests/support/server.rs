@@ -106,6 +106,11 @@ impl Setup {
         command
     }
 
+    /// Runs the program with these arguments to its end, however it comes.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().expect("it runs")
+    }
+
     /// `audit --json` of the store: the exit code and what it says.
     pub fn audit(&self) -> (Option<i32>, serde_json::Value) {
         let mut command = self.command();
