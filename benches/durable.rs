@@ -5,6 +5,7 @@
 
 #[path = "load/mod.rs"]
 mod load;
+#[allow(dead_code, reason = "the benchmark of the cluster store uses the rest")]
 #[path = "load/servers.rs"]
 mod servers;
 

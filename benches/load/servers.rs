@@ -1,9 +1,6 @@
 //! The servers that the benchmarks of the cluster store run on: a Redis of their own, and the MongoDB
 //! that `GREENROOM_TEST_MONGO` names.
 
-// Each benchmark uses its own part of it.
-#![allow(dead_code)]
-
 use std::{
     process::{Child, Command, Stdio},
     time::Duration,
