@@ -1,4 +1,4 @@
--- Load for wrk: POST {"add":1} to a path, to one of so many keys, with or without waiting.
+-- Load for wrk: POST {"add":1} to a path, in which {key} is one of so many keys, with or without waiting.
 -- wrk … -s bench/post.lua URL -- PATH KEYS WAIT
 local path, keys, wait
 function init(args)
@@ -9,8 +9,7 @@ function init(args)
   if wait == "wait" then wrk.headers["Prefer"] = "wait=10" end
 end
 function request()
-  local target = path
-  if keys > 0 then target = path .. "/" .. math.random(0, keys - 1) end
+  local target = path:gsub("{key}", tostring(math.random(0, keys - 1)))
   return wrk.format(nil, target, nil, '{"add":1,"note":"' .. string.rep("x", 100) .. '"}')
 end
 function done(summary, latency)

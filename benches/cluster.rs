@@ -4,16 +4,30 @@
 //! is installed by `npm --prefix bench/peers install`. A benchmark that cannot measure stops with the
 //! reason: an `unwrap` is that.
 
+#[path = "load/counter.rs"]
+mod counter;
 #[path = "load/mod.rs"]
 mod load;
+#[path = "load/nodes.rs"]
+mod nodes;
+#[path = "load/peers.rs"]
+mod peers;
+#[path = "load/served.rs"]
+mod served;
+#[path = "load/servers.rs"]
+mod servers;
+#[path = "load/wrk.rs"]
+mod wrk;
 
 use std::{
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use fred::prelude::*;
+use fred::{
+    prelude::*,
+    types::{CustomCommand, InfoKind},
+};
 use greenroom::backend::{
     Backend,
     cluster::{Accept, Cluster, Options},
@@ -21,63 +35,10 @@ use greenroom::backend::{
 use mongodb::bson::{RawArrayBuf, rawdoc};
 
 use load::{append, drained, envelope, wanted};
+use servers::{PARTITIONS, Redis, mongo, name, options};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const PARTITIONS: u16 = 16;
-
-/// A Redis of our own, killed when dropped.
-struct Redis {
-    child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start(fsync: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let ours = std::path::Path::new(".parts/bin/redis-server");
-        let program = if ours.exists() { std::path::absolute(ours).unwrap() } else { "redis-server".into() };
-        let child = Command::new(program)
-            .current_dir(dir.path())
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", fsync])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::yield_now();
-        }
-        Self { child, port, _dir: dir }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    async fn client(&self) -> Client {
-        let client = Builder::from_config(Config::from_url(&self.url()).unwrap()).build().unwrap();
-        client.init().await.unwrap();
-        client
-    }
-
-    /// Processor time it has used, in seconds.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It is ours, and on its way out.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 const RAW: &str = r"#!lua name=raw
 redis.register_function('raw_append', function(keys, args)
@@ -168,27 +129,6 @@ async fn raw_updates(updates: u64, keys: u64) -> f64 {
     rate
 }
 
-fn mongo() -> String {
-    std::env::var("GREENROOM_TEST_MONGO").expect("GREENROOM_TEST_MONGO: tests/servers start && . .parts/run/env")
-}
-
-fn name(what: &str) -> String {
-    format!("bench-{what}-{}", std::process::id())
-}
-
-fn options(redis: &Redis, accept: Accept, what: &str) -> Options {
-    Options {
-        redis: redis.url(),
-        mongo: mongo(),
-        database: name(what),
-        prefix: name(what),
-        partitions: PARTITIONS,
-        mailbox_bytes: 4 << 30,
-        accept,
-        lease: Duration::from_secs(3),
-    }
-}
-
 /// A store of its own on these servers.
 fn open(redis: &Redis, accept: Accept, what: &str) -> Arc<dyn Backend> {
     Arc::new(Cluster::open(options(redis, accept, what)).unwrap())
@@ -214,21 +154,6 @@ async fn through(redis: &Redis, accept: Accept, kind: &str, messages: u64, keys:
     Rate { rate, redis }
 }
 
-/// BullMQ, enqueueing in bulk and processing at once, on the same Redis: jobs a second, best of three.
-fn bullmq(redis: &Redis) -> Option<f64> {
-    let output = Command::new("node").arg("bench/peers/bullmq.mjs").env("REDIS_URL", redis.url()).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let rates = text.lines().filter_map(|line| line.split(": ").nth(1)?.strip_suffix("/s")?.parse::<f64>().ok());
-    let best = rates.fold(0.0, f64::max);
-    if best == 0.0 {
-        println!(
-            "bullmq: not run; install it with `npm --prefix bench/peers install`: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    (best > 0.0).then_some(best)
-}
-
 /// What a node costs that has nothing to do.
 async fn idle() {
     let redis = Redis::start("everysec");
@@ -238,14 +163,10 @@ async fn idle() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let client = redis.client().await;
     let commands = async || -> f64 {
-        let info: String = client.info(Some(fred::types::InfoKind::Stats)).await.unwrap();
+        let info: String = client.info(Some(InfoKind::Stats)).await.unwrap();
         info.lines().find_map(|l| l.strip_prefix("total_commands_processed:")).unwrap().trim().parse().unwrap()
     };
-    let own = || {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<f64> = stat.rsplit(") ").next().unwrap().split(' ').filter_map(|f| f.parse().ok()).collect();
-        (fields[10] + fields[11]) / 100.0
-    };
+    let own = || servers::cpu(std::process::id());
     let (before, cpu, redis_cpu) = (commands().await, own(), redis.cpu());
     tokio::time::sleep(Duration::from_secs(20)).await;
     println!(
@@ -257,7 +178,35 @@ async fn idle() {
     node.drain(Duration::from_secs(5)).await;
 }
 
+/// Where Redis's time goes for a stateless message: what it counts of each command, those that our
+/// functions call included, and what is left of the processor time it used.
+async fn profile(fsync: &str, accept: Accept) {
+    const MESSAGES: u64 = 200_000;
+    let redis = Redis::start(fsync);
+    let client = redis.client().await;
+    let reset: Value =
+        client.custom(CustomCommand::new_static("CONFIG", None, false), vec!["RESETSTAT"]).await.unwrap();
+    assert_eq!(reset.as_str().as_deref(), Some("OK"));
+    let told = through(&redis, accept, "job", MESSAGES, 1_000, false).await;
+    let info: String = client.info(Some(InfoKind::CommandStats)).await.unwrap();
+    let mut rows: Vec<(f64, f64, &str)> = info
+        .lines()
+        .filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="))
+        .map(|(command, numbers)| {
+            let mut numbers = numbers.split(['=', ',']).filter_map(|n| n.parse::<f64>().ok());
+            let (calls, us) = (numbers.next().unwrap(), numbers.next().unwrap());
+            (us / MESSAGES as f64, calls / MESSAGES as f64, command)
+        })
+        .collect();
+    rows.sort_by(|one, other| other.0.total_cmp(&one.0));
+    println!("profile, {fsync}: {:.0} messages/s, Redis {:.1} µs of processor a message", told.rate, told.redis);
+    for (us, calls, command) in rows.iter().filter(|row| row.0 >= 0.02) {
+        println!("  {command}: {us:.2} µs and {calls:.4} calls a message");
+    }
+}
+
 fn main() {
+    served::serve_if_told();
     actix::System::new().block_on(async {
         for (fsync, accept) in [("everysec", Accept::Memory), ("always", Accept::Fsync)] {
             for round in 1..=3 {
@@ -267,12 +216,12 @@ fn main() {
                     let told = through(&redis, accept, "job", 200_000, 1_000, false).await;
                     let kept = through(&redis, accept, "job", 100_000, 1_000, true).await;
                     println!(
-                        "stateless {round}, {fsync}: raw {:.0}/s, Redis {:.1} µs a message; ours {:.0}/s ({:.0} %), Redis {:.1} µs; with results kept {:.0}/s ({:.0} %), Redis {:.1} µs",
-                        raw.rate, raw.redis, told.rate, 100.0 * told.rate / raw.rate, told.redis, kept.rate, 100.0 * kept.rate / raw.rate, kept.redis
+                        "stateless {round}, {fsync}: raw {:.0}/s, Redis {:.1} µs a message; ours {:.0}/s ({:.0} %), Redis {:.1} µs ({:.1} times raw); with results kept {:.0}/s ({:.0} %), Redis {:.1} µs",
+                        raw.rate, raw.redis, told.rate, 100.0 * told.rate / raw.rate, told.redis, told.redis / raw.redis, kept.rate, 100.0 * kept.rate / raw.rate, kept.redis
                     );
                 }
                 if wanted("bullmq")
-                    && let Some(peer) = bullmq(&redis)
+                    && let Some(peer) = peers::bullmq(&redis)
                 {
                     let ours = through(&redis, accept, "job", 100_000, 1_001, false).await;
                     println!(
@@ -295,6 +244,16 @@ fn main() {
                     println!("latency at 500/s, {accept:?}: enqueue → handler p50 {p50} µs, p99 {p99} µs");
                 }
             }
+        }
+        if wanted("restate") {
+            peers::restate().await;
+        }
+        if wanted("nodes") {
+            nodes::nodes().await;
+        }
+        if wanted("profile") {
+            profile("everysec", Accept::Memory).await;
+            profile("always", Accept::Fsync).await;
         }
         if wanted("idle") {
             idle().await;

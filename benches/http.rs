@@ -1,61 +1,50 @@
 //! What a client sees: accepted requests and request-response over HTTP, against a bare actix-web
-//! handler that commits the same bytes to SQLite in group commit, in one run, loaded by `wrk`
-//! (Debian package). `cargo bench --bench http [-- SECONDS]`. A benchmark that cannot measure stops
-//! with the reason: an `unwrap` is that.
+//! handler that stores the same bytes in the same way, in one run, loaded by `wrk` (Debian package).
+//! `cargo bench --bench http [-- STORE] [SECONDS]`. The store is `embedded`, where the bare handler
+//! commits to SQLite in group commit, or `fsync` or `memory`, which is how the cluster store accepts
+//! (`tests/servers start && . .parts/run/env`): there the bare handler appends to the same Redis, by the
+//! same function and in the same batches. A benchmark that cannot measure stops with the reason: an
+//! `unwrap` is that.
+
+#[path = "load/counter.rs"]
+mod counter;
+#[allow(dead_code, reason = "the benchmark of the cluster store uses the rest")]
+#[path = "load/servers.rs"]
+mod servers;
+#[path = "load/wrk.rs"]
+mod wrk;
 
 use std::{
-    process::Command,
+    path::PathBuf,
     sync::{Arc, mpsc},
 };
 
 use actix_web::{App, HttpResponse, HttpServer, web};
+use counter::Add;
 use greenroom::{
-    Actor, Context, Feature, Result,
     backend::{
-        Append,
+        Append, Backend,
+        cluster::{Accept, Cluster},
         embedded::{Embedded, Options},
     },
     clock::Clock,
     envelope::Envelope,
-    gateway::{Gateway, Intake, Problem, Settings as Http},
+    gateway::{Gateway, Settings as Http},
     runtime::{
         node::{Node, Start},
         settings::Settings,
     },
 };
-use serde::{Deserialize, Serialize};
+use servers::{Redis, options};
+use wrk::Load;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-struct Counter;
-
-#[derive(Serialize, Deserialize)]
-struct Add {
-    add: u64,
-    note: String,
-}
-
-impl Actor for Counter {
-    const KIND: &'static str = "counter";
-    type State = u64;
-    type Command = Add;
-    type Reply = u64;
-
-    async fn handle(&self, total: &mut u64, add: Add, _: &Context<Self>) -> Result<u64> {
-        *total += add.add;
-        Ok(*total)
-    }
-}
-
-async fn add(intake: Intake, key: web::Path<String>, body: web::Json<Add>) -> Result<HttpResponse, Problem> {
-    intake.accept(Counter::at(key.into_inner()), body.into_inner()).answer(serde_json::json!({})).await
-}
-
 type Job = (Vec<u8>, tokio::sync::oneshot::Sender<()>);
 
 /// The baseline's writer: inserts whatever waits in one transaction, like ours.
-fn raw_writer(path: std::path::PathBuf) -> mpsc::Sender<Job> {
+fn raw_writer(path: PathBuf) -> mpsc::Sender<Job> {
     let (send, receive) = mpsc::channel::<Job>();
     std::thread::spawn(move || {
         let db = rusqlite::Connection::open(path).unwrap();
@@ -82,7 +71,15 @@ fn raw_writer(path: std::path::PathBuf) -> mpsc::Sender<Job> {
     send
 }
 
-async fn bare(writer: web::Data<mpsc::Sender<Job>>, key: web::Path<String>, body: web::Json<Add>) -> HttpResponse {
+/// Where the baseline stores.
+#[derive(Clone)]
+enum Bare {
+    Sqlite(mpsc::Sender<Job>),
+    /// Without a node, or with one that handles what comes.
+    Cluster(Arc<dyn Backend>),
+}
+
+async fn bare(store: web::Data<Bare>, key: web::Path<String>, body: web::Json<Add>) -> HttpResponse {
     let envelope = Envelope {
         to: greenroom::Address::new("counter", &key).unwrap(),
         command: serde_json::value::to_raw_value(&*body).unwrap(),
@@ -95,76 +92,107 @@ async fn bare(writer: web::Data<mpsc::Sender<Job>>, key: web::Path<String>, body
         note: None,
     };
     let append = Append { envelope, due: None, idempotency: None };
-    let (done, committed) = tokio::sync::oneshot::channel();
-    writer.send((serde_json::to_vec(&append.envelope).unwrap(), done)).unwrap();
-    committed.await.unwrap();
+    match &**store {
+        Bare::Sqlite(writer) => {
+            let (done, committed) = tokio::sync::oneshot::channel();
+            writer.send((serde_json::to_vec(&append.envelope).unwrap(), done)).unwrap();
+            committed.await.unwrap();
+        }
+        Bare::Cluster(store) => {
+            for appended in store.append(vec![append]).await {
+                appended.unwrap();
+            }
+        }
+    }
     HttpResponse::Accepted().json(serde_json::json!({ "status": "accepted" }))
 }
 
-/// requests/s, p50 and p99 in milliseconds.
-async fn load(base: &str, path: &str, keys: u64, wait: &str, connections: u32, seconds: u64) -> [f64; 3] {
-    let command =
-        format!("wrk -t1 -c{connections} -d{seconds}s --latency -s bench/post.lua {base} -- {path} {keys} {wait}");
-    let output =
-        actix_web::web::block(move || Command::new("sh").args(["-c", &command]).output()).await.unwrap().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find(|line| line.starts_with("RESULT")).unwrap_or_else(|| panic!("wrk said: {text}"));
-    let numbers: Vec<f64> = line.split(' ').skip(1).map(|n| n.parse().unwrap()).collect();
-    assert_eq!(numbers[3], 0.0, "wrk saw errors: {text}");
-    [numbers[0], numbers[1], numbers[2]]
+/// Serves the baseline; where.
+fn serve(bare_store: Bare) -> String {
+    let server = HttpServer::new(move || {
+        App::new().app_data(web::Data::new(bare_store.clone())).route("/counters/{key}", web::post().to(bare))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind("127.0.0.1:0")
+    .unwrap();
+    let address = server.addrs()[0];
+    actix::spawn(server.run());
+    format!("http://{address}")
+}
+
+/// Waits until everything accepted is handled.
+async fn drained(node: &Node) {
+    while node.ledger().await.unwrap().in_flight() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(5);
+    let is = |store: &str| std::env::args().any(|arg| arg == store);
     actix::System::new().block_on(async {
         let data = tempfile::tempdir().unwrap();
-        let store =
-            Arc::new(Embedded::open(data.path(), Options { mailbox_bytes: 8 << 30, ..Options::default() }).unwrap());
-        let feature = Feature::new(Counter).routes(|routes| {
-            routes.route("/counters/{key}", web::post().to(add));
-        });
+        let redis = match (is("fsync"), is("memory")) {
+            (true, _) => Some((Redis::start("always"), Accept::Fsync)),
+            (_, true) => Some((Redis::start("everysec"), Accept::Memory)),
+            _ => None,
+        };
+        let open = |(redis, accept): &(Redis, Accept), what| -> Arc<dyn Backend> {
+            Arc::new(Cluster::open(options(redis, *accept, what)).unwrap())
+        };
+        let (store, mut bares): (Arc<dyn Backend>, _) = match &redis {
+            Some(redis) => {
+                let store = open(redis, "http");
+                let bares = vec![
+                    ("bare handler", serve(Bare::Cluster(open(redis, "bare")))),
+                    ("bare handler, handled too", serve(Bare::Cluster(store.clone()))),
+                ];
+                (store, bares)
+            }
+            None => {
+                let options = Options { mailbox_bytes: 8 << 30, ..Options::default() };
+                let bare = Bare::Sqlite(raw_writer(data.path().join("raw.db")));
+                (Arc::new(Embedded::open(data.path(), options).unwrap()), vec![("bare handler", serve(bare))])
+            }
+        };
+        let features = vec![counter::feature()];
         let settings = Settings { arbiters: 1, ..Settings::default() };
-        let start = Start { backend: store, features: vec![feature.clone()], settings, clock: Clock::System };
+        let start = Start { backend: store, features: features.clone(), settings, clock: Clock::System };
         let node = Node::start(start).await.unwrap();
         let http = Http { listen: "127.0.0.1:0".parse().unwrap(), workers: 1, ..Http::default() };
-        let gateway = Gateway::start(node.clone(), &[feature], http).unwrap();
+        let gateway = Gateway::start(node.clone(), &features, http).unwrap();
         let ours = format!("http://{}", gateway.address());
 
-        let writer = raw_writer(data.path().join("raw.db"));
-        let server = HttpServer::new(move || {
-            App::new().app_data(web::Data::new(writer.clone())).route("/counters/{key}", web::post().to(bare))
-        })
-        .workers(1)
-        .disable_signals()
-        .bind("127.0.0.1:0")
-        .unwrap();
-        let baseline = format!("http://{}", server.addrs()[0]);
-        actix::spawn(server.run());
-
         println!("| | connections | requests/s | p50 ms | p99 ms |\n|---|---|---|---|---|");
-        let row = |name: &str, connections: u32, [rate, p50, p99]: [f64; 3]| {
+        let row = |name: &str, connections: usize, [rate, p50, p99]: [f64; 3]| {
             println!("| {name} | {connections} | {rate:.0} | {p50:.2} | {p99:.2} |");
         };
+        let load = |keys, wait, connections| Load { path: "/counters/{key}", keys, wait, connections, seconds };
         for round in 1..=3 {
             for connections in [64, 256] {
-                let bare = load(&baseline, "/counters", 1000, "no", connections, seconds).await;
-                row("bare handler, same bytes, group commit", connections, bare);
-                let accepted = load(&ours, "/counters", 1000, "no", connections, seconds).await;
-                row(&format!("accept (202): {:.0} % of bare", 100.0 * accepted[0] / bare[0]), connections, accepted);
-                loop {
-                    if node.ledger().await.unwrap().in_flight() == 0 {
-                        break;
-                    }
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                let mut shares = Vec::new();
+                for (name, bare) in &bares {
+                    let bare = load(1000, false, connections).on(bare).await;
+                    row(name, connections, bare);
+                    shares.push(bare[0]);
+                    drained(&node).await;
                 }
+                let accepted = load(1000, false, connections).on(&ours).await;
+                let shares: Vec<String> =
+                    shares.iter().map(|bare| format!("{:.0} %", 100.0 * accepted[0] / bare)).collect();
+                row(&format!("accept (202): {} of bare", shares.join(", ")), connections, accepted);
+                drained(&node).await;
             }
+            // Each round begins with another one, so that none is always on the fuller server.
+            bares.reverse();
             for (name, keys, connections) in [
                 ("counter, 1,000 keys, wait", 1000, 1),
                 ("counter, 1,000 keys, wait", 1000, 64),
                 ("counter, 1,000 keys, wait", 1000, 256),
                 ("one hot key, wait", 1, 64),
             ] {
-                row(name, connections, load(&ours, "/counters", keys, "wait", connections, seconds).await);
+                row(name, connections, load(keys, true, connections).on(&ours).await);
             }
             println!("| round {round} | | | | |");
         }

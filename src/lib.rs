@@ -27,7 +27,7 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
-    durable::{Key, Run, Secret, Signal},
+    durable::{Ask, Key, Run, Secret, Signal},
     error::{Error, Result},
     feature::Feature,
     query::{Index, Page, Query},

@@ -1,6 +1,5 @@
 // BullMQ on the Redis that REDIS_URL names: a no-op job, enqueued in bulk and processed at once.
-// Prints jobs a second, three rounds. Compare with `cargo bench --bench cluster stateless` on the same
-// Redis (BENCH_REDIS).
+// Prints jobs a second, three rounds. `cargo bench --bench cluster bullmq` runs it beside ours.
 import { Queue, Worker } from 'bullmq';
 
 const url = new URL(process.env.REDIS_URL);

@@ -2,6 +2,9 @@
 //! benchmark that cannot measure stops with the reason: here and in those that use it, an `unwrap` is
 //! that.
 
+// Each benchmark uses its own part of it.
+#![allow(dead_code)]
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},

@@ -31,6 +31,7 @@ pub struct App {
     config: Result<Config>,
     features: Vec<Feature>,
     first_request: Option<String>,
+    version: Option<Arc<str>>,
 }
 
 impl App {
@@ -41,17 +42,23 @@ impl App {
         let flags = vec![("App::embedded", "store", "data", data)];
         // A bad variable is reported by whoever runs the app: this cannot fail, so chains read well.
         let config = Config::from_sources(Sources { flags, ..Sources::process() });
-        Self { config, features: Vec::new(), first_request: None }
+        Self { config, features: Vec::new(), first_request: None, version: None }
     }
 
     /// As configured.
     pub fn new(config: Config) -> Self {
-        Self { config: Ok(config), features: Vec::new(), first_request: None }
+        Self { config: Ok(config), features: Vec::new(), first_request: None, version: None }
     }
 
     /// Adds a feature.
     pub fn feature(mut self, feature: Feature) -> Self {
         self.features.push(feature);
+        self
+    }
+
+    /// Which build of the product this is: journals of running commands name the one that began them.
+    pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -69,13 +76,13 @@ impl App {
         logging::start(&config.log);
         limits::raise();
         let features = self.features;
-        let first = self.first_request;
+        let (first, version) = (self.first_request, self.version);
         let store = open(&config)?;
         let backend = store.backend();
         let served = in_system(async {
             let began = Instant::now();
             let signals = stop::Signals::listen()?;
-            let node = start(&config, backend, features.clone()).await?;
+            let node = start(&config, backend, features.clone(), version).await?;
             let (gateway, url) = wiring::gateway(&node, &features, &config)?;
             node.announce(&url)?;
             banner::show(&config, &node, &url, first.as_deref(), began);
@@ -99,7 +106,7 @@ impl App {
         let store = open(&config)?;
         let backend = store.backend();
         let played = in_system(async {
-            let node = start(&config, backend, self.features).await?;
+            let node = start(&config, backend, self.features, self.version).await?;
             let played = play(node.clone()).await;
             node.drain(config.drain.deadline).await;
             played
@@ -114,8 +121,14 @@ fn in_system<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     actix::System::new().block_on(work)
 }
 
-async fn start(config: &Config, backend: Arc<dyn Backend>, features: Vec<Feature>) -> Result<Node> {
-    let settings = config.runtime.settings();
+async fn start(
+    config: &Config,
+    backend: Arc<dyn Backend>,
+    features: Vec<Feature>,
+    version: Option<Arc<str>>,
+) -> Result<Node> {
+    let mut settings = config.runtime.settings();
+    settings.build = version.unwrap_or(settings.build);
     let node = Node::start(Start { backend, features, settings, clock: Clock::System }).await;
     node.map_err(|e: Error| e.context("starting the node"))
 }

@@ -11,10 +11,12 @@ mod letter;
 mod nodes;
 mod output;
 mod partitions;
+mod replay;
 mod request;
 mod resize;
 mod send;
 mod serve;
+mod story;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -106,6 +108,7 @@ enum Verb {
     Send(send::Send),
     Request(request::Request),
     Dead(dead::Dead),
+    Replay(replay::Replay),
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
     Partitions(partitions::Partitions),
@@ -172,6 +175,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Send(command) => command.run(&cx),
         Verb::Request(command) => command.run(&cx),
         Verb::Dead(command) => command.run(&cx),
+        Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),

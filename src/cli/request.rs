@@ -1,6 +1,6 @@
 //! `request`: how something that was promised stands.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -9,19 +9,29 @@ use super::{
     Context, Verdict,
     http::Server,
     output::{Output, Tone, moment},
-    parsed,
+    parsed, story,
     target::{Place, Target},
     trouble::Trouble,
 };
-use crate::{backend::Acquired, clock::Clock, error::Error, request::RequestId, runtime::view::Found};
+use crate::{
+    backend::{Acquired, Backend},
+    clock::Clock,
+    envelope::Position,
+    error::Error,
+    request::RequestId,
+    runtime::{
+        story::tell,
+        view::{Found, View},
+    },
+};
 
-/// See how a request stands, follow it, or cancel it
+/// See how a request stands and what it did, follow it, or cancel it
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  greenroom request show 018f2c9e-…
+  greenroom request show 018f2c9e-…         what it did, and what it waits for
   greenroom request watch 018f2c9e-…        every change until it ends
-  greenroom request cancel 018f2c9e-…       only what has not begun
+  greenroom request cancel 018f2c9e-…       what has not begun, or waits
 
 `watch` exits 0 when it completed, 1 when it ended in any other way.")]
 pub(super) struct Request {
@@ -31,11 +41,11 @@ pub(super) struct Request {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// Show how it stands
+    /// Show how it stands, what it did, and what it waits for
     Show(One),
     /// Follow it until it ends
     Watch(One),
-    /// Cancel it if no attempt has begun
+    /// Cancel it if no attempt has begun; tell it to end if it waits
     Cancel(One),
 }
 
@@ -54,8 +64,15 @@ impl Request {
         let (config, _) = cx.load(one.place.flags())?;
         let (id, target) = (one.id, one.place.resolve(config)?);
         match (&self.verb, target) {
-            (Verb::Show(_), Target::Server(server)) => print(cx, &server.get(&format!("/requests/{id}"))?),
-            (Verb::Show(_), Target::Store(store)) => print(cx, &store.read(|backend| look(backend, id))?),
+            (Verb::Show(_), Target::Server(server)) => match server.open(&format!("/requests/{id}/journal"))? {
+                Some(story) => print(cx, &story),
+                None => {
+                    let shown = print(cx, &server.get(&format!("/requests/{id}"))?);
+                    cx.out.next("set GREENROOM_ADMIN__TOKEN to see what it did");
+                    shown
+                }
+            },
+            (Verb::Show(_), Target::Store(store)) => print(cx, &store.read(|backend| story_of(backend, id))?),
             (Verb::Watch(_), Target::Server(server)) => watch(cx, &server, id),
             (Verb::Watch(_), Target::Store(_)) => {
                 Err(Trouble::new("no server runs, so nothing will happen to it").help("start one: greenroom serve"))
@@ -75,7 +92,9 @@ impl Request {
                         backend.release(lease).await?;
                     }
                     if !cancelled? {
-                        return Err(Error::terminal(format!("{id} cannot be cancelled: it has begun, or ended")));
+                        return Err(Error::terminal(format!(
+                            "{id} cannot be cancelled: it has begun, or ended; one that waits is told to end by a server"
+                        )));
                     }
                     look(backend, id).await
                 })?,
@@ -126,10 +145,20 @@ fn unknown(id: RequestId) -> Error {
     Error::terminal(format!("{id} is no request of this store"))
 }
 
-async fn look(backend: std::sync::Arc<dyn crate::backend::Backend>, id: RequestId) -> crate::Result<Value> {
+async fn look(backend: Arc<dyn Backend>, id: RequestId) -> crate::Result<Value> {
+    Ok(serde_json::to_value(find(&*backend, id).await?.1)?)
+}
+
+async fn story_of(backend: Arc<dyn Backend>, id: RequestId) -> crate::Result<Value> {
+    let (position, view) = find(&*backend, id).await?;
+    Ok(serde_json::to_value(tell(&*backend, position, view).await?)?)
+}
+
+async fn find(backend: &dyn Backend, id: RequestId) -> crate::Result<(Position, View)> {
     let position = id.open(&backend.secret()).ok_or_else(|| unknown(id))?;
+    let position = backend.locate(position).await?;
     match Found::of(id, backend.lookup(position).await?, None) {
-        Found::Here(view) => Ok(serde_json::to_value(view)?),
+        Found::Here(view) => Ok((position, view)),
         Found::Unknown => Err(unknown(id)),
         Found::Expired => {
             Err(Error::terminal(format!("{id} ended longer ago than results are kept (runtime.retention)")))
@@ -142,7 +171,10 @@ fn print(cx: &Context, view: &Value) -> Result<Verdict, Trouble> {
         cx.out.value(view)?;
         return Ok(Verdict::Fine);
     }
-    show(view, &cx.out)?;
+    match view.get("entries") {
+        Some(_) => story::show(view, &cx.out)?,
+        None => show(view, &cx.out)?,
+    }
     let id = view.get("request").and_then(Value::as_str).unwrap_or("ID");
     match status(view) {
         "accepted" | "processing" => cx.out.next(format!("greenroom request watch {id}")),
@@ -173,13 +205,13 @@ pub(super) fn show(view: &Value, out: &Output) -> Result<(), Trouble> {
     }
     out.line(line);
     if let Some(result) = view.get("result") {
-        out.line(format!("  result  {result}"));
+        out.line(format!("  result    {result}"));
     }
     if let Some(error) = view.get("error").filter(|error| !error.is_null()) {
         let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-        out.line(format!("  error   {}: {}", text("code"), text("message")));
+        out.line(format!("  error     {}: {}", text("code"), text("message")));
         for cause in error.get("causes").and_then(Value::as_array).into_iter().flatten() {
-            out.line(format!("          because {}", cause.as_str().unwrap_or("?")));
+            out.line(format!("            because {}", cause.as_str().unwrap_or("?")));
         }
     }
     Ok(())

@@ -57,7 +57,7 @@ impl Send {
         let (config, features) = cx.load(self.place.flags())?;
         let view = match self.place.resolve(config)? {
             Target::Server(server) => self.online(&server, &command)?,
-            Target::Store(store) => self.offline(store.config(), features, command)?,
+            Target::Store(store) => self.offline(cx, store.config(), features, command)?,
         };
         if cx.out.json {
             cx.out.value(&view)?;
@@ -102,8 +102,14 @@ impl Send {
         Ok(view)
     }
 
-    fn offline(&self, config: Config, features: Vec<Feature>, command: Box<RawValue>) -> Result<Value, Trouble> {
-        let app = features.into_iter().fold(App::new(config), App::feature);
+    fn offline(
+        &self,
+        cx: &Context,
+        config: Config,
+        features: Vec<Feature>,
+        command: Box<RawValue>,
+    ) -> Result<Value, Trouble> {
+        let app = features.into_iter().fold(App::new(config).version(cx.product.version), App::feature);
         let (to, after, wait) = (self.to.clone(), self.after, self.wait);
         let view = app.run_until(|node| async move {
             node.check(&to, command.get())?;

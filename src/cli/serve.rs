@@ -31,7 +31,7 @@ impl Serve {
         let data = self.data.map(|data| ("--data", "store", "data", data.display().to_string()));
         let listen = self.listen.map(|listen| ("--listen", "gateway", "listen", listen));
         let (config, features) = cx.load(data.into_iter().chain(listen).collect())?;
-        let mut app = App::new(config);
+        let mut app = App::new(config).version(cx.product.version);
         if let Some(first) = cx.product.first_request {
             app = app.first_request(first);
         }

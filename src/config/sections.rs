@@ -96,6 +96,12 @@ pub(crate) struct Runtime {
     stall: Duration,
     #[serde(deserialize_with = "size")]
     state_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    linger: Duration,
+    #[serde(deserialize_with = "positive")]
+    journal_entries: usize,
+    #[serde(deserialize_with = "size")]
+    journal_bytes: usize,
 }
 
 impl Runtime {
@@ -111,6 +117,9 @@ impl Runtime {
             retention: self.retention,
             stall: self.stall,
             state_bytes: self.state_bytes,
+            linger: self.linger,
+            journal_entries: self.journal_entries,
+            journal_bytes: self.journal_bytes,
             ..Settings::default()
         }
     }

@@ -12,9 +12,8 @@ use super::Context;
 use crate::{
     actor::Actor,
     address::{Address, At},
-    backend::Sent,
     durable::{
-        Run, Signal,
+        Ask, Run, Signal,
         entry::Entry,
         ticket::{Ticket, read},
         undo, wait,
@@ -62,29 +61,25 @@ impl<A: Actor> Context<A> {
 
     /// Asks another actor, and waits for its reply: for seconds or weeks, without holding anything. The
     /// question leaves at once, not with the commit. Terminal error when the command failed, was
-    /// cancelled or dead-lettered; and at once, naming the path, when the actors that wait would wait for
-    /// each other.
-    pub fn ask<B: Actor<Reply: DeserializeOwned>>(
-        &self,
-        to: At<B>,
-        command: B::Command,
-    ) -> impl Future<Output = Result<B::Reply>> + use<A, B> {
+    /// cancelled or dead-lettered; and at once, naming the path, when a command would wait for itself
+    /// through others. Two commands that had begun before each asks the other's actor are not found that
+    /// way: where that can happen, give the call a [deadline](crate::Ask::within) or make one of them
+    /// [shared](crate::Waits).
+    pub fn ask<B: Actor<Reply: DeserializeOwned>>(&self, to: At<B>, command: B::Command) -> Ask<B::Reply> {
         let address = to.address();
         let name = address.as_ref().map(Address::to_string).unwrap_or_default();
         let ticket = Ticket::new(&self.journal, "ask", &name);
-        let sent = address.as_ref().map_err(|error| error.failure(0, 0).to_error()).and_then(|address| {
-            let envelope = self.envelope(to.clone(), &command)?;
-            Ok((envelope, self.path(address)?))
-        });
         let (by, position) = (self.about.address.clone(), self.about.position);
-        async move {
-            let op = ticket.op().await;
-            let sent = sent.map(|(envelope, path)| {
-                let asked = Some(Box::new(Asked { by, position, op, path }));
-                Sent { envelope: Envelope { asked, ..envelope }.into(), due: None }
-            });
-            wait::ask(ticket, address?, sent).await
-        }
+        let asking = |address: &Address| {
+            let path = self.path(address)?;
+            let asked = Some(Box::new(Asked { by, position, op: 0, path }));
+            Ok(Envelope { asked, ..self.envelope(to, &command)? })
+        };
+        let sent = match &address {
+            Ok(address) => asking(address),
+            Err(error) => Err(error.failure(0, 0).to_error()),
+        };
+        Ask { ticket, to: address, sent, within: None, reply: PhantomData }
     }
 
     /// Actors that wait for an answer of `to`, and let nothing else be handled meanwhile. Terminal error
@@ -132,7 +127,9 @@ impl<A: Actor> Context<A> {
     }
 
     /// The id under which a signal of this command is completed. Whoever knows it may complete it, and it
-    /// cannot be guessed: put it into the link of an e-mail, or give it to a vendor for its webhook.
+    /// cannot be guessed: put it into the link of an e-mail, or give it to a vendor for its webhook. It
+    /// begins with the id of the request, so whoever knows that one knows this one too. In a URL the name
+    /// must be escaped like any part of a path.
     pub fn signal_id(&self, name: &str) -> String {
         format!("{}.{name}", self.journal.shared.id(self.about.position))
     }

@@ -20,7 +20,8 @@ use futures_util::{future::poll_fn, task::AtomicWaker};
 
 use super::{
     entry::Entry,
-    journal::{Batch, Journal, Standing},
+    journal::{Batch, Journal},
+    progress::Standing,
 };
 use crate::{
     address::Address,
@@ -118,6 +119,9 @@ async fn quiet<F: Future>(mut run: Pin<&mut F>, bell: &Arc<Bell>) -> Option<F::O
     .await
 }
 
+/// A write on its way; whether it has anything that the handler is told of.
+type Writing<'a> = Pin<Box<dyn Future<Output = Result<bool, Refused>> + 'a>>;
+
 /// Runs a handler until it ends or may leave memory.
 pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run: Pin<&mut F>) -> Ended<F::Output> {
     let shared = &host.room.shared;
@@ -125,7 +129,7 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
     let waker = Waker::from(bell.clone());
     let linger = shared.settings.linger.as_millis() as i64;
     let limit = host.limit.as_millis().min(i64::MAX as u128) as i64;
-    let mut writing: Option<Pin<Box<dyn Future<Output = Result<bool, Refused>> + '_>>> = None;
+    let mut writing: Option<Writing<'_>> = None;
     let mut since = shared.clock.now();
     loop {
         // Only in tests is there somebody who is dead and woken.

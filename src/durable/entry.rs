@@ -34,7 +34,13 @@ pub(crate) enum Entry {
     /// A sleep has begun.
     Slept { op: u32, until: i64, at: i64 },
     /// Another actor was asked.
-    Called { op: u32, to: Address, at: i64 },
+    Called {
+        op: u32,
+        to: Address,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<i64>,
+        at: i64,
+    },
     /// The handler began to wait for a signal.
     Listened { op: u32, name: String, until: Option<i64>, at: i64 },
     /// A step failed and will be called again.
@@ -122,7 +128,7 @@ mod tests {
             Entry::Value { op: 0, name: "now".into(), value: raw("7") },
             Entry::Changed { name: "v2".into() },
             Entry::Slept { op: 1, until: 5, at: 1 },
-            Entry::Called { op: 2, to: "stock/7".parse().unwrap(), at: 1 },
+            Entry::Called { op: 2, to: "stock/7".parse().unwrap(), until: None, at: 1 },
             Entry::Listened { op: 3, name: "go".into(), until: None, at: 1 },
             Entry::Ran { op: 4, name: "charge".into(), outcome: Outcome::Ok(raw("{}")), attempts: 1, began: 1, at: 2 },
             Entry::Answered { op: 2, outcome: Outcome::Err(failure), from: Position::new(0, 3), at: 2 },

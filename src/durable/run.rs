@@ -18,7 +18,8 @@ use serde_json::value::to_raw_value;
 
 use super::{
     entry::{Entry, Outcome},
-    journal::{Told, cancelled},
+    journal::cancelled,
+    op::Told,
     ticket::{Ticket, read},
 };
 use crate::{
@@ -135,6 +136,10 @@ impl<F> Run<'_, F> {
         let journal = self.ticket.journal().clone();
         let op = self.ticket.op().await;
         if !journal.ended(op) {
+            if journal.retried(op).is_none() {
+                // What is refused has no effect, so it need not wait until effects may begin.
+                journal.refuses()?;
+            }
             self.ticket.opened().await;
             journal.lives(op);
             if journal.retried(op).is_none() {

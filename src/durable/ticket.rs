@@ -4,7 +4,10 @@
 
 use std::rc::Rc;
 
-use super::journal::{Journal, Then, Told, cancelled};
+use super::{
+    journal::{Journal, cancelled},
+    op::{Then, Told},
+};
 use crate::{
     clock::Clock,
     error::{Error, Result},

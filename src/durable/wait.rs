@@ -12,12 +12,14 @@ use serde::de::DeserializeOwned;
 
 use super::{
     entry::{Entry, Outcome},
-    journal::{Then, Told, cancelled},
+    journal::cancelled,
+    op::{Then, Told},
     ticket::{Ticket, read},
 };
 use crate::{
     address::Address,
     backend::Sent,
+    envelope::Envelope,
     error::{Error, Result},
 };
 
@@ -43,22 +45,71 @@ pub(crate) async fn sleep(ticket: Ticket, until: impl FnOnce(i64) -> i64) -> Res
     }
 }
 
-/// Asks another actor; made by [`Context::ask`](crate::Context::ask).
-pub(crate) async fn ask<T: DeserializeOwned>(ticket: Ticket, to: Address, sent: Result<Sent>) -> Result<T> {
-    let (journal, op) = (ticket.journal().clone(), ticket.op().await);
-    if !journal.ended(op) {
-        if journal.begun(op).is_none() {
-            journal.refuses()?;
-            let sent = sent?;
-            journal.write(Entry::Called { op, to: to.clone(), at: ticket.clock().now() }, Some(sent));
+/// A question to another actor: await it, perhaps after saying how long. Made by
+/// [`Context::ask`](crate::Context::ask).
+#[must_use = "a question leaves when it is awaited"]
+pub struct Ask<T> {
+    pub(crate) ticket: Ticket,
+    pub(crate) to: Result<Address>,
+    /// What leaves, but for the number of the operation.
+    pub(crate) sent: Result<Envelope>,
+    pub(crate) within: Option<Duration>,
+    pub(crate) reply: PhantomData<fn() -> T>,
+}
+
+impl<T> Ask<T> {
+    /// Waits no longer than this: then the answer is an error with the code `deadline`. Whoever was asked
+    /// goes on.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
+        self
+    }
+}
+
+impl<T: DeserializeOwned + 'static> IntoFuture for Ask<T> {
+    type Output = Result<T>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.wait())
+    }
+}
+
+impl<T: DeserializeOwned> Ask<T> {
+    async fn wait(self) -> Result<T> {
+        let (journal, op) = (self.ticket.journal().clone(), self.ticket.op().await);
+        let to = self.to?;
+        if !journal.ended(op) {
+            let until = match journal.begun(op) {
+                Some(Entry::Called { until, .. }) => until,
+                _ => {
+                    journal.refuses()?;
+                    let mut envelope = self.sent?;
+                    if let Some(asked) = &mut envelope.asked {
+                        asked.op = op;
+                    }
+                    let now = self.ticket.clock().now();
+                    let until = self.within.map(|limit| now.saturating_add(millis(limit)));
+                    let sent = Sent { envelope: envelope.into(), due: None };
+                    journal.write(Entry::Called { op, to: to.clone(), until, at: now }, Some(sent));
+                    until
+                }
+            };
+            journal.waits(op, until.map(|until| (until, Then::Expire)));
         }
-        journal.waits(op, None);
+        match self.ticket.told().await {
+            Told::Outcome(Outcome::Ok(value)) => read(&format!("the answer of {to}"), &value),
+            Told::Outcome(Outcome::Err(failure)) => {
+                Err(failure.to_error().into_terminal().context(format!("asking {to}")))
+            }
+            Told::Expired => Err(Error::terminal(format!("{to} did not answer in time")).code("deadline")),
+            _ => Err(cancelled()),
+        }
     }
-    match ticket.told().await {
-        Told::Outcome(Outcome::Ok(value)) => read(&format!("the answer of {to}"), &value),
-        Told::Outcome(Outcome::Err(failure)) => Err(failure.to_error().into_terminal().context(format!("asking {to}"))),
-        _ => Err(cancelled()),
-    }
+}
+
+fn millis(time: Duration) -> i64 {
+    time.as_millis().min(i64::MAX as u128) as i64
 }
 
 /// A signal that is waited for: await it, perhaps after saying how long. Made by
@@ -100,7 +151,6 @@ impl<T: DeserializeOwned> Signal<T> {
                 _ => {
                     journal.refuses()?;
                     let now = self.ticket.clock().now();
-                    let millis = |limit: Duration| limit.as_millis().min(i64::MAX as u128) as i64;
                     let until = self.within.map(|limit| now.saturating_add(millis(limit)));
                     journal.note(Entry::Listened { op, name: self.name.clone(), until, at: now });
                     until

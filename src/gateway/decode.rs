@@ -55,11 +55,7 @@ fn validated<T: Checked>(
 fn body_problem<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
     let reason = reason(error);
     if error.classify() != Category::Data {
-        let detail = match bytes.is_empty() {
-            true => "The body is empty: expected JSON.".to_owned(),
-            false => format!("{reason} at line {} column {}.", error.line(), error.column()),
-        };
-        return Problem::of(&MALFORMED_BODY).detail(detail);
+        return malformed(bytes, error);
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let tracked: Result<T, _> = serde_path_to_error::deserialize(&mut json);
@@ -72,6 +68,15 @@ fn body_problem<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) ->
         push(&mut pointer, field);
     }
     Problem::invalid(pointer, reason)
+}
+
+/// Why `bytes` are no JSON.
+pub(super) fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    let detail = match bytes.is_empty() {
+        true => "The body is empty: expected JSON.".to_owned(),
+        false => format!("{} at line {} column {}.", reason(error), error.line(), error.column()),
+    };
+    Problem::of(&MALFORMED_BODY).detail(detail)
 }
 
 /// The message without the place, which the pointer tells better.

@@ -114,7 +114,7 @@ impl FromRequest for Node {
 }
 
 /// Refuses a body that is not JSON by its headers, or is compressed.
-fn is_plain_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn is_plain_json(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         let plain = HeaderValue::from_static("identity");
         return Err(Problem::of(&UNSUPPORTED_MEDIA_TYPE)

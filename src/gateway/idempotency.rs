@@ -14,7 +14,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::{
     problem::{Place, Problem},
     problems,
+    shared::Shared,
 };
+use crate::backend::Idempotency;
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -28,7 +30,7 @@ const NAMES: Uuid = Uuid::from_u128(0x6772_6565_6e72_6f6f_6d2d_6964_656d_706f);
 #[derive(Debug)]
 pub(crate) struct Key {
     /// Method, path, tenant and key: what is stored.
-    pub(crate) scoped: String,
+    scoped: String,
     /// How many ids were derived from it.
     derived: Cell<u32>,
 }
@@ -40,6 +42,13 @@ impl Key {
         let Some(key) = read(req.headers())? else { return Ok(None) };
         let (method, path) = (req.method().as_str(), req.path());
         Ok(Some(Self { scoped: format!("{method} {path} {key}"), derived: Cell::new(0) }))
+    }
+
+    /// As it is stored, with the answer to repeat.
+    pub(crate) fn stored(&self, req: &HttpRequest, answer: String, shared: &Shared) -> Idempotency {
+        let retention = shared.settings.idempotency_retention.as_millis().min(i64::MAX as u128) as i64;
+        let expires = shared.node.clock().now().saturating_add(retention);
+        Idempotency { key: self.scoped.clone(), fingerprint: fingerprint(req), answer, expires }
     }
 
     /// Keeps the key apart from other tenants'.
@@ -82,7 +91,7 @@ pub(crate) fn remember_body(req: &HttpRequest, body: &[u8]) {
 }
 
 /// Digest of what was asked: method, path, query and the body to the byte.
-pub(crate) fn fingerprint(req: &HttpRequest) -> u64 {
+fn fingerprint(req: &HttpRequest) -> u64 {
     let mut digest = Xxh3::new();
     for part in [req.method().as_str(), req.path(), req.query_string()] {
         digest.update(part.as_bytes());

@@ -23,7 +23,7 @@ use super::{
     accepted::Answer,
     exchange::Exchange,
     follow::settle,
-    idempotency::{self, IDEMPOTENCY_REPLAYED, Key},
+    idempotency::{IDEMPOTENCY_REPLAYED, Key},
     prefer,
     problem::{Place, Problem},
     problems::{KEY_REUSED, MAILBOX_FULL, MALFORMED_PATH},
@@ -135,13 +135,7 @@ impl Intake {
     }
 
     fn idempotency(&self, answer: &Answer) -> Option<Idempotency> {
-        let retention = millis(self.shared.settings.idempotency_retention);
-        self.key.as_ref().map(|key| Idempotency {
-            key: key.scoped.clone(),
-            fingerprint: idempotency::fingerprint(&self.req),
-            answer: answer.store(),
-            expires: self.now().saturating_add(retention),
-        })
+        self.key.as_ref().map(|key| key.stored(&self.req, answer.store(), &self.shared))
     }
 }
 
@@ -237,7 +231,7 @@ fn with(mut response: HttpResponse, headers: HeaderMap) -> HttpResponse {
 }
 
 /// Why it was not accepted. Nothing of it is stored.
-fn refused(why: NotAppended) -> Problem {
+pub(super) fn refused(why: NotAppended) -> Problem {
     match why {
         NotAppended::Full { bytes, budget } => Problem::of(&MAILBOX_FULL)
             .detail(format!("{bytes} of {budget} bytes wait."))

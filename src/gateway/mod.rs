@@ -14,7 +14,7 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
-//! * `requests`, `events`: what became of a request. `dead_letters`, `nodes`, `operations` behind
+//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `nodes`, `operations` behind
 //!   `admin`: the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 
 mod accepted;
@@ -43,6 +43,7 @@ mod schemas;
 pub mod server;
 pub mod settings;
 mod shared;
+mod signals;
 
 pub use decode::Checked;
 pub use extract::{Raw, Valid, ValidPath, ValidQuery};

@@ -16,7 +16,7 @@ use utoipa::{
 
 use super::{
     problem::MEDIA_TYPE,
-    schemas::{FailureView, FaultView, ProblemView, PromiseView, RequestState, RequestView},
+    schemas::{FailureView, FaultView, ProblemView, PromiseView, RequestState, RequestView, StoryView},
 };
 
 /// Errors any operation may answer.
@@ -69,6 +69,7 @@ pub(crate) fn complete(mut api: OpenApi) -> OpenApi {
         schema::<RequestView>(),
         schema::<RequestState>(),
         schema::<FailureView>(),
+        schema::<StoryView>(),
     ];
     components.schemas.extend(schemas);
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -88,12 +89,14 @@ pub(crate) fn complete(mut api: OpenApi) -> OpenApi {
 }
 
 fn complete_operation(path: &str, operation: &mut Operation) {
-    if path.starts_with("/admin/") {
+    if path.starts_with("/admin/") || path.ends_with("/{id}/journal") {
         add(operation, &ADMIN);
         let none: [&str; 0] = [];
         operation.security = Some(vec![SecurityRequirement::new("admin", none), SecurityRequirement::default()]);
     }
-    if operation.responses.responses.contains_key("202") {
+    // Signals and cancelling go to a request that is there already, and say for themselves what they answer.
+    let accepts = !path.starts_with("/signals/") && !path.starts_with("/requests/");
+    if accepts && operation.responses.responses.contains_key("202") {
         accepting(operation);
     }
     if operation.request_body.is_some() {

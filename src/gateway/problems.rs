@@ -50,9 +50,11 @@ classes! {
     SLOW_CLIENT = "slow-client" 408 "The body did not arrive in time":
         "Nothing was accepted. Send it again, faster or in smaller parts.";
     NOT_CANCELLED = "not-cancelled" 409 "The request cannot be cancelled any more":
-        "Only what has not begun can be cancelled. The members of the request say how it stands.";
+        "What has not begun is cancelled, and what waits for something is told to end. The members of the request say how it stands.";
     CANCELLED = "cancelled" 409 "The request was cancelled":
         "It was accepted, and cancelled before it ran.";
+    ENDED = "ended" 409 "The request has ended and takes no signals":
+        "Nobody waits for the signal any more. The members of the request say how it stands.";
     EXPIRED = "expired" 410 "The request ended longer ago than results are kept":
         "It did end, but how is no longer known.";
     BODY_TOO_LARGE = "body-too-large" 413 "The body is too large":

@@ -8,18 +8,21 @@ use actix_web::{
 };
 
 use super::{
-    accepted, events,
+    accepted,
+    admin::Admin,
+    events,
     follow::settle,
     prefer,
     problem::Problem,
     problems::{EXPIRED, NOT_CANCELLED},
-    schemas::{EventView, RequestView},
+    schemas::{EventView, RequestView, StoryView},
     shared::Shared,
 };
 use crate::{
     request::RequestId,
     runtime::{
         node::{Cancel, Node},
+        story::Recorded,
         view::{Found, State, View},
     },
 };
@@ -85,14 +88,41 @@ pub(crate) async fn follow(req: HttpRequest, id: web::Path<String>) -> Result<Ht
     events::open(&req, parse(&id)?).await
 }
 
-/// Cancels a request of which no attempt has begun.
+/// The whole story of a request: what it did, what it waits for, and the commands it asked.
+///
+/// For operators: it holds what steps answered and leads to the requests of other actors. Values of the
+/// type `Secret` are not in it. What a handler has begun and not written yet is not told.
+#[utoipa::path(
+    tag = "requests",
+    params(("id" = String, Path, format = "uuid", description = "The `request` of an answer")),
+    responses(
+        (status = 200, description = "Its story; without entries when it has no journal", body = StoryView),
+        (status = 404, description = "There was never such a request"),
+        (status = 410, description = "It ended longer ago than results are kept"),
+    )
+)]
+#[get("/requests/{id}/journal")]
+pub(crate) async fn journal(_: Admin, node: Node, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let recorded = node.journal(parse(&id)?).await;
+    match recorded.map_err(|error| Problem::unavailable("reading a journal", &error))? {
+        Recorded::Here(story) => Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(story)),
+        Recorded::Expired => Err(Problem::of(&EXPIRED)),
+        Recorded::Unknown => Err(unknown()),
+    }
+}
+
+/// Cancels a request of which no attempt has begun, or tells one that waits for something to end.
+///
+/// One that is told to end undoes what it did before it is cancelled.
 #[utoipa::path(
     tag = "requests",
     params(("id" = String, Path, format = "uuid", description = "The `request` of an answer")),
     responses(
         (status = 200, description = "It is cancelled", body = RequestView),
+        (status = 202, description = "It waits for something and is told to end; this is how it stood", body = RequestView,
+            headers(("Location" = String, description = "Where to look: `/requests/{id}`"))),
         (status = 404, description = "There was never such a request"),
-        (status = 409, description = "It has begun, or ended"),
+        (status = 409, description = "It is running without a journal, or has ended"),
         (status = 410, description = "It ended longer ago than results are kept"),
     )
 )]
@@ -103,19 +133,16 @@ pub(crate) async fn cancel(node: Node, id: web::Path<String>) -> Result<HttpResp
         Cancel::Cancelled => {
             // What is stored says when; that it is cancelled is certain already.
             let view = find(&node, id).await.ok().filter(|view| view.status == State::Cancelled);
-            let view = view.unwrap_or(View {
-                request: id,
-                status: State::Cancelled,
-                attempts: 0,
-                result: None,
-                error: None,
-                accepted_at: None,
-                next_attempt_at: None,
-                ended_at: None,
-            });
+            let view = view.unwrap_or_else(|| View::new(id, State::Cancelled));
             Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(view))
         }
-        Cancel::Asked => return Ok(HttpResponse::Accepted().finish()),
+        Cancel::Asked => {
+            // That it was told is certain; how it stands may not be known just now.
+            let view = find(&node, id).await.unwrap_or_else(|_| View::new(id, State::Processing));
+            let mut response = HttpResponse::Accepted();
+            response.insert_header((header::CACHE_CONTROL, "no-store"));
+            Ok(response.insert_header((header::LOCATION, format!("/requests/{id}"))).json(view))
+        }
         Cancel::Refused(found) => {
             let view = here(found)?;
             Err(Problem::of(&NOT_CANCELLED).with_all(accepted::members(&view)))

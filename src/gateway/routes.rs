@@ -25,6 +25,7 @@ use super::{
     requests,
     settings::Settings,
     shared::Shared,
+    signals,
 };
 use crate::{
     feature::{Feature, Routes},
@@ -41,8 +42,10 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(health::ready)
         .service(health::metrics)
         .service(requests::follow)
+        .service(requests::journal)
         .service(requests::show)
         .service(requests::cancel)
+        .service(signals::complete)
         .service(dead_letters::list)
         .service(dead_letters::redrive_many)
         .service(dead_letters::discard_many)

@@ -3,10 +3,16 @@
 
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
+mod story;
+
 use std::collections::HashMap;
 
 use serde_json::Value;
 use utoipa::ToSchema;
+
+pub(crate) use story::StoryView;
+#[cfg(test)]
+pub(crate) use story::{LineView, WaitView};
 
 /// How a request stands.
 #[derive(ToSchema)]
@@ -86,6 +92,18 @@ pub(crate) struct PromiseView {
     request: String,
     status: RequestState,
     /// Where to look: `self`, `events`, and what the feature adds.
+    links: HashMap<String, String>,
+}
+
+/// A signal that was taken.
+#[derive(ToSchema)]
+pub(crate) struct SignalView {
+    /// The request that waits for it, or will.
+    #[schema(format = "uuid")]
+    request: String,
+    /// Its name there.
+    signal: String,
+    /// Where to look: `self`.
     links: HashMap<String, String>,
 }
 

@@ -1,6 +1,7 @@
 //! The gateway in front of a real node on a store in memory.
 
 mod accepting;
+mod durable;
 mod operating;
 mod server;
 
@@ -207,6 +208,8 @@ async fn what_is_not_served_is_404_and_a_wrong_method_405_with_allow() {
         (Method::GET, "/counters/a", "POST"),
         (Method::POST, "/counters", "GET, HEAD"),
         (Method::POST, "/requests/x", "DELETE, GET, HEAD"),
+        (Method::POST, "/requests/x/journal", "GET, HEAD"),
+        (Method::GET, "/signals/x", "POST"),
         (Method::TRACE, "/livez", "GET, HEAD"),
         (Method::DELETE, "/docs/", "GET, HEAD"),
         (Method::GET, "/admin/dead-letters/redrive", "POST"),

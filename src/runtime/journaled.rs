@@ -7,10 +7,11 @@ use tracing::warn;
 
 use super::{
     activation::Core,
+    fate::{Fate, Taken},
     handle::{decode, handle},
     room::Delivery,
     settle::Concluded,
-    turn::{Fate, Group, Taken},
+    turn::Group,
 };
 use crate::{
     actor::Actor,

@@ -1,15 +1,17 @@
 //! Actor types behind one interface, so that partitions can hold actors of every kind.
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::Pin, rc::Rc, sync::Arc};
 
 use super::{
     activation,
     room::{Room, Slot},
+    shared::Shared,
 };
 use crate::{
     actor::Actor,
     address::Address,
     backend::Loaded,
+    durable::dry::{self, Dry, Followed},
     error::{Error, Result},
     query::{Index, declared_fields},
 };
@@ -26,6 +28,8 @@ pub(crate) trait Kind: Send + Sync {
     fn check(&self, command: &str) -> Result<()>;
     /// Brings one of its actors into memory, on this thread.
     fn activate(&self, room: &Rc<Room>, address: Address, loaded: Loaded) -> Result<Slot>;
+    /// Runs one of its commands against what is written of it, without effects.
+    fn follow<'a>(&'a self, shared: &'a Arc<Shared>, dry: Dry) -> Pin<Box<dyn Future<Output = Followed> + 'a>>;
 }
 
 /// A kind of a concrete type.
@@ -68,5 +72,9 @@ impl<A: Actor> Kind for Typed<A> {
 
     fn activate(&self, room: &Rc<Room>, address: Address, loaded: Loaded) -> Result<Slot> {
         activation::start(self, room, address, loaded)
+    }
+
+    fn follow<'a>(&'a self, shared: &'a Arc<Shared>, dry: Dry) -> Pin<Box<dyn Future<Output = Followed> + 'a>> {
+        Box::pin(dry::follow(&*self.actor, shared, dry))
     }
 }

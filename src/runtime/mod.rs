@@ -1,10 +1,11 @@
 //! The life of a message on a node: read → activate → handle → commit → deliver.
 //!
-//! * [`node`] is the handle; [`requests`] what became of a message, [`overview`] who runs what.
+//! * [`node`] is the handle; [`requests`] what became of a message, [`overview`] who runs what,
+//!   a [`story`] all that a journal tells; [`replay`] tries another build on the journals of a store.
 //! * [`arbiters`] are the threads and the partitions open on them; the [`supervisor`] watches the
 //!   threads; a [`tenure`] is one owner's time with a partition.
 //! * A [`partition`] is opened and closed; its [`reader`]s read, [`distribute`] hands messages to
-//!   [`activation`]s, which work in [`turn`]s of [`handle`]d commands and [`settle`] them; the
+//!   [`activation`]s, which work in [`turn`]s of [`handle`]d commands, decide the [`fate`] of each and [`settle`] them; the
 //!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits; [`cancel`] races none of it.
 //! * [`nodes`] is being one of several: it beats and carries out its [`plan`], by [`assign`]ment;
 //!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
@@ -17,6 +18,7 @@ pub(crate) mod cancel;
 pub(crate) mod commit;
 pub(crate) mod deliver;
 pub(crate) mod distribute;
+pub(crate) mod fate;
 pub mod faults;
 pub(crate) mod handle;
 pub(crate) mod journaled;
@@ -32,11 +34,13 @@ pub(crate) mod partition;
 pub(crate) mod plan;
 pub(crate) mod post;
 pub(crate) mod reader;
+pub(crate) mod replay;
 pub(crate) mod requests;
 pub(crate) mod room;
 pub mod settings;
 pub(crate) mod settle;
 pub(crate) mod shared;
+pub mod story;
 pub(crate) mod supervisor;
 pub(crate) mod tenure;
 pub(crate) mod turn;

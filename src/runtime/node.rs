@@ -111,11 +111,8 @@ impl Node {
     }
 
     pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
-        let mut kinds: HashMap<&'static str, Arc<dyn Kind>> = HashMap::new();
+        let kinds = kinds(&start.features)?;
         for kind in start.features.iter().flat_map(|feature| &feature.kinds) {
-            if kinds.insert(kind.name(), kind.clone()).is_some() {
-                return Err(Error::terminal(format!("two features have the kind {:?}: kinds are unique", kind.name())));
-            }
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
         let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
@@ -342,4 +339,15 @@ impl Node {
             info!("drained");
         }
     }
+}
+
+/// The kinds of these features, by name. Terminal error when two have the same.
+pub(super) fn kinds(features: &[Feature]) -> Result<HashMap<&'static str, Arc<dyn Kind>>> {
+    let mut kinds: HashMap<&'static str, Arc<dyn Kind>> = HashMap::new();
+    for kind in features.iter().flat_map(|feature| &feature.kinds) {
+        if kinds.insert(kind.name(), kind.clone()).is_some() {
+            return Err(Error::terminal(format!("two features have the kind {:?}: kinds are unique", kind.name())));
+        }
+    }
+    Ok(kinds)
 }

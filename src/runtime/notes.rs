@@ -20,7 +20,7 @@ use crate::{
     durable::{
         drive::noted,
         entry::{Entry, Outcome as Ended},
-        journal::open_calls,
+        progress::open_calls,
     },
     envelope::{Envelope, Note, Position},
     error::Result,

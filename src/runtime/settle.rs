@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use super::{
     activation::{Core, Memory},
+    fate::{Fate, Taken},
     faults::Point,
     handle::guarded,
     room::ACTIVATION_BYTES,
-    turn::{Fate, Group, Taken},
+    turn::Group,
     view::{Found, State, View},
 };
 use crate::{

@@ -4,31 +4,33 @@
 
 use std::{
     rc::Rc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures_util::poll;
-use tracing::{Instrument, debug, debug_span, error, warn};
+use tracing::{Instrument, debug_span, warn};
 
 use super::{
     activation::{Core, Memory},
+    fate::{Fate, Taken},
     faults::Point,
-    handle::{Handled, UNDECODABLE, decode, guarded, handle},
-    journaled::{answer, gone},
+    handle::{Handled, decode, guarded, handle},
+    journaled::gone,
     room::Delivery,
+    settle::Concluded,
     supervisor::Blame,
 };
 use crate::{
     actor::{Actor, Waits},
-    backend::{Commit, Deferral, Done, Outcome, Request, Status},
+    backend::Commit,
     context::About,
     durable::{
         drive::{Ended, Host, drive},
-        journal::{Journal, MISMATCH},
-        undo::NOT_UNDONE,
+        journal::Journal,
     },
-    envelope::{Envelope, Position},
-    error::{Error, Failure},
+    envelope::Position,
+    error::Error,
 };
 
 /// Most commands in one commit, and the longest they are gathered.
@@ -47,26 +49,11 @@ pub(super) struct Group<S> {
     pub(super) blocked: bool,
 }
 
-/// A message whose fate is in the group.
-pub(super) struct Taken {
-    pub(super) delivery: Delivery,
-    pub(super) fate: Fate,
-    pub(super) seconds: f64,
-}
-
-pub(super) enum Fate {
-    /// Ended; what whoever waits is told, here or on another node.
-    Ended {
-        label: &'static str,
-        told: Option<Box<Request>>,
-    },
-    Dead(Failure),
-    Deferred,
-    /// It waits for something that is not there yet.
-    Waits,
-    Parked,
-    /// It brought something, and nothing else.
-    Noted,
+/// The state before a command, and what is saved of it.
+struct Before<'a, S> {
+    rev: u64,
+    saved: u64,
+    state: &'a S,
 }
 
 /// How a command went.
@@ -183,8 +170,9 @@ impl<A: Actor> Core<A> {
             return Went::On;
         };
         let journaled = self.room.is_journaled(position);
-        let alone = match decode::<A>(&envelope).and_then(|command| guarded(|| Ok(A::waits(&command)))) {
-            Ok(waits) => waits == Waits::Alone,
+        let decoded = decode::<A>(&envelope).and_then(|command| guarded(|| Ok((A::waits(&command), command))));
+        let (alone, mut command) = match decoded {
+            Ok((waits, command)) => (waits == Waits::Alone, Some(command)),
             Err(error) => {
                 self.fail(group, delivery, error, 0.0, true);
                 return Went::On;
@@ -231,45 +219,15 @@ impl<A: Actor> Core<A> {
         }
         let host = self.host(position, Some(memory.rev), None);
         let (ended, concluded) = loop {
-            let command = match decode::<A>(&envelope) {
+            let command = match command.take().map_or_else(|| decode::<A>(&envelope), Ok) {
                 Ok(command) => command,
                 Err(error) => break (Ended::Broken(error), None),
             };
             let ran = {
                 let run = handle(&*self.actor, &mut memory.state, command, about.clone(), journal.clone());
-                let mut run = std::pin::pin!(Blame::new(&self.room.beat, position, run.instrument(span.clone())));
-                match poll!(&mut run) {
-                    std::task::Poll::Ready(handled) if !journaled => (Ended::Done(handled), None),
-                    std::task::Poll::Ready(_) => {
-                        let error = "the journal has the end of an operation that this build does not begin";
-                        (Ended::Broken(journal.mismatch(error)), None)
-                    }
-                    std::task::Poll::Pending => {
-                        let finished = std::mem::replace(group, self.group());
-                        if finished.taken.is_empty() {
-                            journal.open();
-                            (drive(&host, &journal, run.as_mut()).await, None)
-                        } else {
-                            // Those before it commit while it runs.
-                            match self.send(memory.rev, memory.saved, &before, finished) {
-                                Ok(sending) => {
-                                    let conclude = async {
-                                        let concluded = self.conclude(sending.await).await;
-                                        self.concluded(&host, &journal, &concluded);
-                                        concluded
-                                    };
-                                    let (ended, concluded) =
-                                        tokio::join!(drive(&host, &journal, run.as_mut()), conclude);
-                                    (ended, Some(concluded))
-                                }
-                                Err(refused) => {
-                                    *group = refused.0;
-                                    (Ended::Stopped, None)
-                                }
-                            }
-                        }
-                    }
-                }
+                let run = Blame::new(&self.room.beat, position, run.instrument(span.clone()));
+                let before = Before { rev: memory.rev, saved: memory.saved, state: &before };
+                self.run(run, &host, &journal, group, before).await
             };
             if !matches!(ran.0, Ended::Again) || ran.1.is_some() {
                 break ran;
@@ -297,58 +255,39 @@ impl<A: Actor> Core<A> {
         self.ended(group, delivery, &host, &journal, ended, seconds)
     }
 
-    /// What follows from how a command's run ended.
-    pub(super) fn ended(
+    /// Runs a handler. When it has to wait, those before it commit meanwhile: what became of them.
+    async fn run<F: Future<Output = Handled>>(
         self: &Rc<Self>,
-        group: &mut Group<A::State>,
-        delivery: Delivery,
+        run: F,
         host: &Host,
         journal: &Rc<Journal>,
-        ended: Ended<Handled>,
-        seconds: f64,
-    ) -> Went {
-        let checked = |handled: Handled| match journal.check_end() {
-            Ok(()) => handled,
-            Err(error) => Handled::failed(error),
-        };
-        match ended {
-            Ended::Done(handled) => {
-                let handled = checked(handled);
-                self.end_notes(group, journal);
-                match handled.reply {
-                    Ok(reply) => self.complete(group, delivery, reply, handled.sent, handled.continues, seconds),
-                    Err(error) => {
-                        group.commit.outbox.extend(handled.sent);
-                        self.fail(group, delivery, error, seconds, journal.alone);
-                    }
-                }
+        group: &mut Group<A::State>,
+        before: Before<'_, A::State>,
+    ) -> (Ended<Handled>, Option<Concluded<A::State>>) {
+        let mut run = std::pin::pin!(run);
+        if let Poll::Ready(handled) = poll!(&mut run) {
+            return (Ended::Done(handled), None);
+        }
+        let finished = std::mem::replace(group, self.group());
+        if finished.taken.is_empty() {
+            journal.open();
+            return (drive(host, journal, run).await, None);
+        }
+        match self.send(before.rev, before.saved, before.state, finished) {
+            Ok(sending) => {
+                let conclude = async {
+                    let concluded = self.conclude(sending.await).await;
+                    self.concluded(host, journal, &concluded);
+                    concluded
+                };
+                let (ended, concluded) = tokio::join!(drive(host, journal, run), conclude);
+                (ended, Some(concluded))
             }
-            Ended::Waits(due) => self.wait(group, delivery, host, journal, due, seconds),
-            Ended::Broken(error) => {
-                self.end_notes(group, journal);
-                self.fail(group, delivery, error, seconds, journal.alone);
-            }
-            Ended::Late => {
-                self.end_notes(group, journal);
-                self.fail(group, delivery, timeout(host.limit), seconds, journal.alone);
-            }
-            Ended::Gone => {
-                self.take_back(journal);
-                self.forget_running(delivery.stored.position);
-                self.room.let_go(delivery.stored.position, delivery.stored.size);
-                self.finished(1);
-            }
-            Ended::Lost => {
-                self.room.lose();
-                return Went::Stop;
-            }
-            Ended::Stopped | Ended::Again => {
-                self.take_back(journal);
-                self.again(vec![Taken { delivery, fate: Fate::Deferred, seconds: 0.0 }]);
-                return if self.room.stopping() { Went::Stop } else { Went::On };
+            Err(refused) => {
+                *group = refused.0;
+                (Ended::Stopped, None)
             }
         }
-        Went::On
     }
 
     pub(super) fn group(&self) -> Group<A::State> {
@@ -359,149 +298,4 @@ impl<A: Actor> Core<A> {
     pub(super) fn forget_running(&self, position: Position) {
         self.room.running.borrow_mut().remove(&position);
     }
-
-    fn complete(
-        &self,
-        group: &mut Group<A::State>,
-        delivery: Delivery,
-        reply: Box<serde_json::value::RawValue>,
-        sent: Vec<crate::backend::Sent>,
-        continues: bool,
-        seconds: f64,
-    ) {
-        let stored = &delivery.stored;
-        let envelope = stored.envelope.as_ref().ok();
-        let awaited = !continues && envelope.is_some_and(|envelope| self.awaited(envelope));
-        let told = awaited.then(|| {
-            Box::new(Request {
-                status: Status::Completed,
-                reply: Some(reply.clone()),
-                error: None,
-                attempts: stored.attempts,
-                ended: group.commit.at,
-            })
-        });
-        if !continues {
-            group.commit.outbox.extend(answer(stored, Ok(&reply), group.commit.at));
-        }
-        group.commit.done.push(Done {
-            position: stored.position,
-            home: stored.home,
-            outcome: Outcome::Completed(reply),
-            size: stored.size,
-            attempts: stored.attempts,
-            keep: envelope.is_some_and(|envelope| envelope.request),
-            journal: self.room.is_journaled(stored.position),
-        });
-        group.commit.outbox.extend(sent);
-        group.changed = true;
-        group.taken.push(Taken { delivery, fate: Fate::Ended { label: "completed", told }, seconds });
-    }
-
-    fn awaited(&self, envelope: &Envelope) -> bool {
-        envelope.reply.is_some_and(|reply| self.room.shared.awaits(reply))
-    }
-
-    /// A handler failed: nothing of it remains but the record. `blocks` says whether the key waits for
-    /// another attempt.
-    pub(super) fn fail(
-        &self,
-        group: &mut Group<A::State>,
-        delivery: Delivery,
-        error: Error,
-        seconds: f64,
-        blocks: bool,
-    ) {
-        let shared = &self.room.shared;
-        let now = shared.clock.now();
-        let stored = &delivery.stored;
-        let failure = error.failure(stored.attempts, now);
-        let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
-        // Another build, or whoever looks at it, can do better.
-        if [UNDECODABLE, MISMATCH, NOT_UNDONE].contains(&&*failure.code) {
-            return self.bury(group, delivery, failure, seconds);
-        }
-        if error.is_terminal() {
-            debug!(address = %self.address, position = %stored.position, trace, %error, "failed");
-            let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
-            let journal = self.room.is_journaled(stored.position);
-            let cancelled = journal && error.has_code("cancelled");
-            let (status, label) = if cancelled { (Status::Cancelled, "cancelled") } else { (Status::Failed, "failed") };
-            let told = awaited.then(|| {
-                let error = (!cancelled).then(|| failure.clone());
-                Box::new(Request { status, reply: None, error, attempts: stored.attempts, ended: now })
-            });
-            group.commit.outbox.extend(answer(stored, Err(&failure), now));
-            group.commit.done.push(Done {
-                position: stored.position,
-                home: stored.home,
-                outcome: if cancelled { Outcome::Cancelled } else { Outcome::Failed(failure) },
-                size: stored.size,
-                attempts: stored.attempts,
-                keep: true,
-                journal,
-            });
-            group.taken.push(Taken { delivery, fate: Fate::Ended { label, told }, seconds });
-            return;
-        }
-        let retry = self.actor.retry();
-        let failures = stored.failures.len() as u32 + 1;
-        if failures >= retry.limit() {
-            return self.bury(group, delivery, failure, seconds);
-        }
-        let jitter = shared.jitter(stored.position, failures);
-        let wait = retry.wait(failures, jitter).max(error.wait().unwrap_or_default());
-        warn!(address = %self.address, position = %stored.position, attempt = stored.attempts, trace, %error, wait_ms = wait.as_millis() as u64, "will be tried again");
-        shared.metrics.retried(A::KIND);
-        group.commit.deferred.push(Deferral {
-            position: stored.position,
-            home: stored.home,
-            due: now.saturating_add(wait.as_millis().min(i64::MAX as u128) as i64).max(now + 1),
-            attempts: stored.attempts,
-            failures: stored.failures.iter().cloned().chain([failure]).collect(),
-            blocks,
-        });
-        group.taken.push(Taken { delivery, fate: Fate::Deferred, seconds });
-        if blocks {
-            self.block(group);
-        }
-    }
-
-    /// The key waits: what is queued behind goes back to the store with the same commit.
-    pub(super) fn block(&self, group: &mut Group<A::State>) {
-        group.blocked = true;
-        self.behind.set(true);
-        for waiting in self.queue.borrow_mut().drain(..) {
-            if self.room.was_cancelled(waiting.stored.position) {
-                self.room.let_go(waiting.stored.position, waiting.stored.size);
-                self.finished(1);
-                continue;
-            }
-            group.commit.parked.push((waiting.stored.position, waiting.stored.home));
-            group.taken.push(Taken { delivery: waiting, fate: Fate::Parked, seconds: 0.0 });
-        }
-    }
-
-    /// Gives a message up.
-    fn bury(&self, group: &mut Group<A::State>, delivery: Delivery, failure: Failure, seconds: f64) {
-        let stored = &delivery.stored;
-        let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
-        error!(address = %self.address, position = %stored.position, attempts = stored.attempts, trace, code = failure.code, "dead letter: {}", failure.message);
-        group.commit.outbox.extend(answer(stored, Err(&failure), group.commit.at));
-        group.commit.done.push(Done {
-            position: stored.position,
-            home: stored.home,
-            outcome: Outcome::Dead(stored.failures.iter().cloned().chain([failure.clone()]).collect()),
-            size: stored.size,
-            attempts: stored.attempts,
-            keep: false,
-            journal: self.room.is_journaled(stored.position),
-        });
-        self.room.shared.metrics.dead_lettered(A::KIND);
-        group.taken.push(Taken { delivery, fate: Fate::Dead(failure), seconds });
-    }
-}
-
-fn timeout(limit: Duration) -> Error {
-    Error::new(format!("the handler took longer than its time limit of {limit:?}")).code("timeout")
 }

@@ -133,7 +133,7 @@ impl World {
         })
     }
 
-    fn store(&self) -> Arc<dyn Backend> {
+    pub(crate) fn store(&self) -> Arc<dyn Backend> {
         self.store.clone().unwrap_or_else(|| panic!("the world has not begun: use World::play"))
     }
 

@@ -96,3 +96,20 @@ fn those_that_would_wait_for_each_other_are_refused_with_the_path() {
         world.no_loss().await;
     });
 }
+
+#[test]
+fn a_call_with_a_deadline_goes_on_without_its_answer() {
+    for crashes in [false, true] {
+        let vendor = Vendor::default();
+        World::new(features(&vendor)).play(async |mut world| {
+            let asked = world.tell(Flow::at("a"), Do::Hurry("b".into(), 60)).await.unwrap();
+            world.advance(Duration::from_secs(59)).await;
+            assert!(!world.view(asked).await.status.ended());
+            if crashes {
+                world.crash().await;
+            }
+            world.advance(Duration::from_secs(5)).await;
+            assert_eq!((world.view(asked).await.result.unwrap().get(), vendor.calls("went on")), ("1", 1));
+        });
+    }
+}

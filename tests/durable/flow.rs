@@ -19,6 +19,8 @@ pub(crate) enum Do {
     Many(u32),
     /// Asks a desk for the double.
     Ask(String, u64),
+    /// Asks a flow that will not answer, for so many seconds, then takes a step.
+    Hurry(String, u64),
     /// Asks another flow to do something.
     Through(String, Box<Do>),
     /// Sleeps so many seconds, between two steps.
@@ -83,6 +85,13 @@ impl Actor for Flow {
                 let double = cx.ask(Desk::at(desk), Question::Double(number)).await?;
                 written.push(double);
                 Ok(double)
+            }
+            Do::Hurry(other, seconds) => {
+                let asked = cx.ask(Flow::at(other), Do::Signal(None));
+                match asked.within(Duration::from_secs(seconds)).await {
+                    Err(error) if error.has_code("deadline") => step("went on").await,
+                    answer => answer,
+                }
             }
             Do::Through(other, what) => cx.ask(Flow::at(other), *what).await,
             Do::Sleep(seconds) => {

@@ -118,6 +118,18 @@ impl Setup {
         report(&command.output().expect("it runs"))
     }
 
+    /// With one more environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs another of its commands on the same store, to its end.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(args).arg("--data").arg(&self.data).output().expect("it runs")
+    }
+
     /// Starts the process and waits until it listens.
     pub fn start(&self) -> Server {
         let mut server = self.spawn();
