@@ -89,7 +89,7 @@ fn item(one: &Tried) -> Value {
 }
 
 /// Steps are called what they are called everywhere.
-fn called<'a>(kind: &'a str) -> &'a str {
+fn called(kind: &str) -> &str {
     if kind == "run" { "step" } else { kind }
 }
 

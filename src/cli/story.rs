@@ -187,10 +187,10 @@ fn span(ms: i64) -> String {
     let (seconds, minutes, hours) = (ms / 1000, ms / 60_000, ms / 3_600_000);
     match ms {
         ..1_000 => format!("{ms}ms"),
-        ..10_000 => format!("{}.{}s", seconds, ms % 1000 / 100),
-        ..60_000 => format!("{seconds}s"),
-        ..3_600_000 => format!("{minutes}m {}s", seconds % 60),
-        ..86_400_000 => format!("{hours}h {}m", minutes % 60),
+        1_000..10_000 => format!("{}.{}s", seconds, ms % 1000 / 100),
+        10_000..60_000 => format!("{seconds}s"),
+        60_000..3_600_000 => format!("{minutes}m {}s", seconds % 60),
+        3_600_000..86_400_000 => format!("{hours}h {}m", minutes % 60),
         _ => format!("{}d {}h", hours / 24, hours % 24),
     }
 }
