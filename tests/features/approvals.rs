@@ -65,14 +65,14 @@ fn a_waiting_order_is_cancelled_and_takes_back_what_it_did() {
 fn the_story_of_an_order_is_shown_without_its_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let setup = approvals(dir.path());
-    let server = setup.start();
+    let mut server = setup.start();
     let id = order(&server.client(), "a");
     let story = server.client().get(&format!("/requests/{id}/journal")).expect(200).text;
     assert!(story.contains("[redacted]") && !story.contains("4242"), "{story}");
     for running in [true, false] {
         if !running {
             server.signal(rustix::process::Signal::TERM);
-            eventually("the server to stop", || setup.cli(&["request", "show", &id]).status.success().then_some(()));
+            eventually("the server to stop", || server.ended().map(drop));
         }
         let shown = told(&setup.cli(&["request", "show", &id]));
         for part in
