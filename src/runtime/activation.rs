@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -274,14 +274,30 @@ impl<A: Actor> Core<A> {
         }
         let parks = self.parks.get();
         let shared = &self.room.shared;
-        let found = match shared.backend.parked(&self.address, Position::new(0, 0), REFILL).await {
-            Ok(found) => found,
-            Err(error) => {
-                warn!(address = %self.address, %error, "parked messages could not be read, trying again");
-                shared.clock.sleep(Duration::from_millis(200)).await;
-                return true;
+        // What runs beside the others is still parked in the store; nothing else begins meanwhile.
+        let running: HashSet<Position> =
+            self.live.borrow().keys().chain(self.room.running.borrow().keys()).copied().collect();
+        let (mut found, mut after, mut beside) = (Vec::new(), Some(Position::new(0, 0)), false);
+        while let Some(from) = after.take_if(|_| found.is_empty()) {
+            match shared.backend.parked(&self.address, from, REFILL).await {
+                Ok(page) => {
+                    after = page.last().filter(|_| page.len() == REFILL).map(|last| last.position);
+                    let read = page.len();
+                    found = page;
+                    found.retain(|stored| !running.contains(&stored.position));
+                    beside |= found.len() < read;
+                }
+                Err(error) => {
+                    warn!(address = %self.address, %error, "parked messages could not be read, trying again");
+                    shared.clock.sleep(Duration::from_millis(200)).await;
+                    return true;
+                }
             }
-        };
+        }
+        if found.is_empty() && beside {
+            // Its end wakes this actor, and so does what arrives.
+            return false;
+        }
         if found.is_empty() {
             let settled = parks == self.parks.get();
             self.behind.set(!settled);

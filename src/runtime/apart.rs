@@ -107,7 +107,7 @@ impl<A: Actor> Core<A> {
         self.ended(&mut group, delivery, &host, journal, ended, began.elapsed().as_secs_f64());
         group.changed = false;
         if group.taken.is_empty() {
-            return;
+            return self.nudge();
         }
         let sending = self.send_apart(group);
         // What was not committed is queued again.

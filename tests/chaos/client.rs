@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::{
-    command::Telling,
+    command::{Command, GO, Telling},
     history::{Event, History, now},
+    later::{Later, What},
     script::{Script, Task},
     stage::{Curtain, Stage},
     support::{Answer, Client, Random},
@@ -27,11 +30,23 @@ pub(crate) fn run(seed: u64, number: u64, pace: Duration, stage: &Stage, history
     let mut script = Script::of(seed, number);
     let mut talk = Talk::new(stage, history, seed ^ number);
     let mut due = Instant::now();
+    let mut later = Later::default();
     while !stage.closed() {
-        talk.tell(&script.next());
+        let task = script.next();
+        if let Some((request, _)) = talk.tell(&task)
+            && task.is_payment()
+        {
+            later.add(&task, request);
+        }
+        while let Some((what, mark, request)) = later.due() {
+            talk.follow(what, &mark, &request);
+        }
         // Whoever was held up does not catch up: it would be a herd.
         due = (due + pace).max(Instant::now());
         stage.rest(due);
+    }
+    for (what, mark, request) in later.rest() {
+        talk.follow(what, &mark, &request);
     }
 }
 
@@ -56,7 +71,7 @@ impl<'a> Talk<'a> {
         let (account, command) = (task.account.clone(), task.command.clone());
         self.history.write(&Event::Sent { account, command, after_ms, at: now() });
         let promise = self.promise(task, &body)?;
-        if task.cancel {
+        if task.cancel && !task.is_payment() {
             self.cancel(task.command.mark(), &promise.0);
         }
         if task.repeat {
@@ -67,7 +82,8 @@ impl<'a> Talk<'a> {
     }
 
     fn promise(&mut self, task: &Task, body: &str) -> Option<(String, Option<String>)> {
-        let path = format!("/accounts/{}/commands", task.account);
+        let kind = if task.is_payment() { "payments" } else { "accounts" };
+        let path = format!("/{kind}/{}/commands", task.account);
         let mark = task.command.mark().to_owned();
         let wait = format!("wait={WAIT}");
         let mut headers = vec![("content-type", "application/json"), ("idempotency-key", mark.as_str())];
@@ -105,18 +121,45 @@ impl<'a> Talk<'a> {
     /// Tries to cancel a request, until it is known how it stands.
     fn cancel(&mut self, mark: &str, request: &str) {
         let (began, path) = (Instant::now(), format!("/requests/{request}"));
+        let mut tries = 0;
         self.history.write(&Event::Cancelling { mark: mark.to_owned(), request: request.to_owned(), at: now() });
         while began.elapsed() < PROMISE && !self.stage.abandoned() {
+            tries += 1;
             if let Some(answer) = self.send("DELETE", &path, &[], None) {
-                let json = answer.json();
+                // It has begun, and is asked to end: how it will is not known.
+                let json = if answer.status == 202 { json!({ "state": "processing" }) } else { answer.json() };
                 // In a problem `status` is the number, and how it stands is called `state`.
                 let state = json["state"].as_str().or(json["status"].as_str()).unwrap_or("unknown").to_owned();
                 let (mark, done) = (mark.to_owned(), answer.status == 200);
-                self.history.write(&Event::Cancelled { mark, done, state, at: now() });
+                self.history.write(&Event::Cancelled { mark, done, state, tries, at: now() });
                 return;
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
+    }
+
+    /// Does what was left for later: a payment's signal, or cancelling it.
+    fn follow(&mut self, what: What, mark: &str, request: &str) {
+        match what {
+            What::Cancel => self.cancel(mark, request),
+            What::Signal => self.signal(mark, request),
+        }
+    }
+
+    /// Posts a payment's signal, until it is known that it was taken or that the payment has ended.
+    fn signal(&mut self, mark: &str, request: &str) {
+        let (began, path, body) =
+            (Instant::now(), format!("/payments/signals/{request}.{GO}"), json!(mark).to_string());
+        self.history.write(&Event::Signalling { mark: mark.to_owned(), request: request.to_owned(), at: now() });
+        let (mut tries, mut status) = (0, 0);
+        while status == 0 && began.elapsed() < PROMISE && !self.stage.abandoned() {
+            tries += 1;
+            match self.send("POST", &path, &[("content-type", "application/json")], Some(&body)) {
+                Some(answer) => status = answer.status,
+                None => std::thread::park_timeout(Duration::from_millis(20)),
+            }
+        }
+        self.history.write(&Event::Signalled { mark: mark.to_owned(), status, tries, at: now() });
     }
 
     /// Asks any node; `None` when there is no answer, or one that says to try again.
@@ -127,6 +170,13 @@ impl<'a> Talk<'a> {
         let client = self.clients.entry(base.clone()).or_insert_with(|| Client::patient(base, patience));
         let answer = client.send(method, path, headers, body.map(str::as_bytes)).ok()?;
         (answer.status != 429 && answer.status < 500).then_some(answer)
+    }
+}
+
+impl Task {
+    /// Whether it is for a payer.
+    fn is_payment(&self) -> bool {
+        matches!(self.command, Command::Pay(_))
     }
 }
 

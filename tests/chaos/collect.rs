@@ -29,15 +29,18 @@ const SETTLE: Duration = Duration::from_secs(120);
 pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup) -> Evidence {
     let ledger = settled(&nodes[0]);
     let mut requests = BTreeSet::new();
-    let mut accounts = BTreeSet::from(["leak".to_owned()]);
+    let mut accounts = BTreeSet::from(["/accounts/leak".to_owned()]);
     for event in &history {
         match event {
             Event::Promised { request, .. } => _ = requests.insert(request.clone()),
             Event::Sent { account, command, .. } => {
-                accounts.insert(account.clone());
-                if let Command::Send { to, .. } = command {
-                    accounts.insert(to.clone());
-                }
+                let (kind, to) = match command {
+                    Command::Pay(pay) => ("payments", Some(&pay.to)),
+                    Command::Send { to, .. } => ("accounts", Some(to)),
+                    _ => ("accounts", None),
+                };
+                accounts.insert(format!("/{kind}/{account}"));
+                accounts.extend(to.map(|to| format!("/accounts/{to}")));
             }
             _ => {}
         }
@@ -50,7 +53,7 @@ pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup) -> 
         }
     });
     let accounts = read(nodes, accounts, |client, account| -> Account {
-        let answer = get(client, &format!("/accounts/{account}")).expect(200);
+        let answer = get(client, account).expect(200);
         serde_json::from_str(&answer.text).expect("an account")
     });
     let (code, audit) = setup.audit();
@@ -58,9 +61,13 @@ pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup) -> 
     Evidence {
         history,
         requests: requests.into_iter().collect(),
-        accounts: accounts.into_iter().collect(),
+        accounts: accounts
+            .into_iter()
+            .filter_map(|(path, held)| Some((path.rsplit_once('/')?.1.to_owned(), held)))
+            .collect(),
         ledger,
         audit,
+        ..Evidence::default()
     }
 }
 

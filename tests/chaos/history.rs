@@ -21,7 +21,19 @@ pub(crate) enum Event {
     /// It is about to be cancelled.
     Cancelling { mark: String, request: String, at: i64 },
     /// What cancelling it was answered: how it stands.
-    Cancelled { mark: String, done: bool, state: String, at: i64 },
+    Cancelled {
+        mark: String,
+        done: bool,
+        state: String,
+        /// How often it was asked for, heard or not.
+        #[serde(default)]
+        tries: u32,
+        at: i64,
+    },
+    /// Its signal is about to be posted.
+    Signalling { mark: String, request: String, at: i64 },
+    /// What that was answered, after so many tries.
+    Signalled { mark: String, status: u16, tries: u32, at: i64 },
     /// It was answered with something that is neither a promise nor a reason to try again.
     Refused { mark: String, status: u16, text: String, at: i64 },
     /// It was not promised however often it was tried.
@@ -36,6 +48,8 @@ impl Event {
             Self::Promised { mark, .. }
             | Self::Cancelling { mark, .. }
             | Self::Cancelled { mark, .. }
+            | Self::Signalling { mark, .. }
+            | Self::Signalled { mark, .. }
             | Self::Refused { mark, .. }
             | Self::GivenUp { mark, .. } => mark,
         }

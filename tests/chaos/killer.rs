@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, thread, time::Duration, time::Instant};
 
 use crate::{
     fault::{NodeFault, Round, Schedule, ServerFault, Which},
-    history::History,
+    history::{History, now},
     nodes::Nodes,
     servers::Servers,
     stage::{Curtain, Stage},
@@ -20,6 +20,15 @@ pub(crate) struct Deeds {
     /// How often each kind of fault.
     pub(crate) faults: BTreeMap<&'static str, u32>,
     pub(crate) takeovers: Vec<Takeover>,
+    /// When each round began, and when every node was ready again.
+    pub(crate) times: Vec<Trouble>,
+}
+
+/// A time in which something was wrong, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
 }
 
 /// Makes faults for so long.
@@ -43,12 +52,14 @@ pub(crate) fn run(
         let slot = random.below(nodes.len() as u64) as usize;
         let offset = Duration::from_millis(random.below(1_500));
         println!("{:>5.1}s round {}: {round}", began.elapsed().as_secs_f64(), deeds.rounds);
+        let from = now();
         deeds.takeovers.extend(play(round, slot, offset, servers, nodes, &mut prober));
         for kind in [round.node.map(NodeFault::kind), round.server.map(ServerFault::kind)].into_iter().flatten() {
             *deeds.faults.entry(kind).or_default() += 1;
         }
         deeds.rounds += 1;
         nodes.recover();
+        deeds.times.push(Trouble { from, to: now() });
         stage.hear(round.promises);
     }
     servers.heal();

@@ -4,8 +4,10 @@
 //! ```text
 //! script    what each client tells, and how each telling must end: from a seed, before it is sent
 //! client    tells it over HTTP, repeats under the same Idempotency-Key on any node until promised
+//! later     what a client does afterwards: signals that payments wait for, cancelling them
 //! history   the clients' own file
-//! bank      the program under test: Greenroom's command line around one actor
+//! bank      the program under test: Greenroom's command line around accounts, and payments: workflows
+//! vendor    whom payments call: it outlives every fault and counts
 //! servers   Redis and MongoDB, behind proxies      nodes     three processes, replaced when they end
 //! fault     what goes wrong, by seed               killer    makes it so, and waits for progress
 //! takeover  how long a killed node's keys are without an owner
@@ -28,6 +30,7 @@ mod command;
 mod fault;
 mod history;
 mod killer;
+mod later;
 mod nodes;
 mod report;
 mod rolling;
@@ -35,6 +38,7 @@ mod script;
 mod servers;
 mod stage;
 mod takeover;
+mod vendor;
 
 use std::{
     path::PathBuf,
@@ -90,7 +94,7 @@ fn every_promise_is_kept_whatever_breaks() {
     println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", lasting.as_secs());
     let (keep, _dir) = keep();
     let file = keep.join("history.jsonl");
-    let mut servers = servers::Servers::start();
+    let mut servers = servers::Servers::start(seed);
     let setup = servers.setup(&keep.join("data"));
     let stage = stage::Stage::default();
     let mut nodes = nodes::Nodes::start(NODES, setup.clone(), &keep, &stage);
@@ -110,7 +114,8 @@ fn every_promise_is_kept_whatever_breaks() {
     drop(history);
     let lasted = began.elapsed();
 
-    let evidence = collect::evidence(history::read(&file), &stage.nodes(), &setup);
+    let mut evidence = collect::evidence(history::read(&file), &stage.nodes(), &setup);
+    (evidence.calls, evidence.faults) = (servers.vendor.calls(), deeds.times.clone());
     let violations = check::check(&evidence);
     let (false_starts, surprises) = (nodes.false_starts, std::mem::take(&mut nodes.surprises));
     // Their last words are in their logs, and would drown what is said below.

@@ -1,11 +1,14 @@
 //! What a run was, in numbers: for whoever ran it, and as `docs/RELIABILITY.md`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     LEASE,
     check::{Case, Evidence, Violation},
-    command::Command,
+    command::{Command, What},
     history::Event,
     killer::Deeds,
     takeover::Takeover,
@@ -33,6 +36,7 @@ pub(crate) fn markdown(run: &Run, deeds: &Deeds, evidence: &Evidence, violations
             deeds.faults.iter().map(|(kind, n)| ((*kind).to_owned(), n.to_string())).collect(),
         ),
         ("What became of the promises", outcomes(evidence)),
+        ("What became of the workflows", workflows(evidence)),
         ("What clients saw", seen(evidence, &deeds.takeovers)),
         ("What the checker found", vec![("violations".to_owned(), violations.len().to_string())]),
     ];
@@ -83,6 +87,51 @@ fn outcomes(evidence: &Evidence) -> Rows {
     rows.push(row("actors", evidence.accounts.len()));
     rows.push(row("messages in the ledger", &evidence.ledger["accepted"]));
     rows
+}
+
+/// Payments, and what they did.
+fn workflows(evidence: &Evidence) -> Rows {
+    let case = Case::of(evidence);
+    let payments =
+        || case.told.values().filter(|told| told.request.is_some() && matches!(told.command, Command::Pay(_)));
+    let ended = |status: &str| payments().filter(|told| told.status() == status).count();
+    let calls = &evidence.calls;
+    let mut keys: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for called in calls {
+        let (times, lost) = keys.entry(&called.call.key).or_default();
+        (*times, *lost) = (*times + 1, *lost + usize::from(called.lost));
+    }
+    let refunds: BTreeSet<&str> =
+        calls.iter().filter(|called| called.call.what == "refund").map(|called| &*called.call.key).collect();
+    let asked = |kinds: &[What]| {
+        let tapes = evidence.accounts.values().flat_map(|held| &held.tape);
+        let of_payments = tapes.filter(|entry| kinds.contains(&entry.what)).filter_map(|entry| {
+            let told = case.told.get(entry.mark.as_str())?;
+            matches!(told.command, Command::Pay(pay) if entry.what != What::Paid || pay.apart).then_some(())
+        });
+        of_payments.count()
+    };
+    let signals = |taken: fn(u16) -> bool| {
+        let events = evidence.history.iter();
+        events.filter(|event| matches!(event, Event::Signalled { status, .. } if taken(*status))).count()
+    };
+    vec![
+        row("workflows (payments)", payments().count()),
+        row("completed", ended("completed")),
+        row("failed in the end, and undone", ended("failed")),
+        row("cancelled, and undone as far as they had come", ended("cancelled")),
+        row("steps at a vendor (idempotency keys)", keys.len()),
+        row("calls of the vendor", calls.len()),
+        row("calls that the vendor did not answer on purpose", calls.iter().filter(|called| called.lost).count()),
+        row("steps called again because of a fault", keys.values().filter(|(times, lost)| *times > 1 + lost).count()),
+        row("most calls of one step beyond answers lost", keys.values().map(|(n, lost)| n - lost).max().unwrap_or(0)),
+        row("effects of a step beyond one", case.evidence.effects_beyond_one()),
+        row("questions to actors", asked(&[What::Received, What::Returned, What::Paid])),
+        row("signals taken", signals(|status| status < 300)),
+        row("signals for what had ended", signals(|status| status >= 300)),
+        row("compensations at the vendor", refunds.len()),
+        row("compensations at actors", asked(&[What::Returned])),
+    ]
 }
 
 fn seen(evidence: &Evidence, takeovers: &[Takeover]) -> Rows {

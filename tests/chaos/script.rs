@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::{command::Command, support::Random};
+use crate::{
+    command::{Command, Pay},
+    support::Random,
+};
 
 /// Accounts that are told things at the same time.
 const ACCOUNTS: u64 = 300;
@@ -20,6 +23,8 @@ pub(crate) struct Task {
     pub(crate) wait: bool,
     /// Try to cancel it once it is promised.
     pub(crate) cancel: bool,
+    /// For a payment: how long after the promise it gets its signal, and is cancelled if it is to be.
+    pub(crate) later: (Duration, Duration),
     /// Ask again once it is promised: it must be the same promise.
     pub(crate) repeat: bool,
 }
@@ -44,7 +49,7 @@ impl Script {
     }
 
     pub(crate) fn next(&mut self) -> Task {
-        let account = self.account();
+        let mut account = self.account();
         let mark = format!("c{}-{}", self.client, self.next);
         let (mut after, mut cancel) = (None, false);
         let command = match self.random.below(100) {
@@ -61,6 +66,13 @@ impl Script {
             35..45 => Command::Flaky { mark, fails: 1 + self.random.below(2) as u32 },
             45..48 => Command::Refuse { mark },
             48 => Command::Doomed { mark },
+            49..59 => {
+                cancel = self.random.chance(25);
+                let (to, amount) = (account.clone(), 1 + self.random.below(100) as i64);
+                account = format!("p{}", &self.account()[1..]);
+                let (ms, declined, apart) = (self.random.below(800), self.random.chance(25), self.random.chance(50));
+                Command::Pay(Pay { mark, to, amount, ms, declined, apart })
+            }
             _ => {
                 cancel = self.random.chance(12);
                 Command::Note { mark }
@@ -68,7 +80,8 @@ impl Script {
         };
         self.next += 1;
         let wait = after.is_none() && self.random.chance(10);
-        Task { account, command, after, wait, cancel, repeat: self.random.chance(5) }
+        let later = (Duration::from_millis(self.random.below(2_000)), Duration::from_millis(self.random.below(2_500)));
+        Task { account, command, after, wait, cancel, later, repeat: self.random.chance(5) }
     }
 }
 
@@ -78,7 +91,8 @@ impl Command {
         match self {
             Self::Note { mark } | Self::Flaky { mark, .. } | Self::Refuse { mark } | Self::Doomed { mark } => mark,
             Self::Send { mark, .. } | Self::Receive { mark, .. } => mark,
-            Self::Later { mark, .. } | Self::Ring { mark } => mark,
+            Self::Later { mark, .. } | Self::Ring { mark } | Self::Return { mark, .. } => mark,
+            Self::Pay(pay) => &pay.mark,
         }
     }
 }
@@ -96,6 +110,7 @@ pub(crate) enum End {
 pub(crate) fn end(command: &Command) -> End {
     match command {
         Command::Refuse { .. } => End::Failed("refused"),
+        Command::Pay(Pay { declined: true, .. }) => End::Failed("declined"),
         Command::Doomed { .. } => End::DeadLettered("doomed"),
         _ => End::Completed,
     }

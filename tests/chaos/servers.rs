@@ -10,6 +10,7 @@ use crate::{
         server::Setup,
         servers::{self, Mongo, Proxy, Redis, RedisSetup, mongo},
     },
+    vendor::Vendor,
 };
 
 /// Running servers; gone when dropped.
@@ -18,15 +19,17 @@ pub(crate) struct Servers {
     pub(crate) mongo: Mongo,
     pub(crate) to_redis: Proxy,
     pub(crate) to_mongo: Proxy,
+    /// Whom payments call; not behind anything.
+    pub(crate) vendor: Vendor,
     database: String,
 }
 
 impl Servers {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(seed: u64) -> Self {
         let redis = Redis::start(RedisSetup::redis());
         let mongo = Mongo::private();
         let (to_redis, to_mongo) = (Proxy::start(&redis.address()), Proxy::start(&mongo.address()));
-        Self { redis, mongo, to_redis, to_mongo, database: servers::unique() }
+        Self { redis, mongo, to_redis, to_mongo, vendor: Vendor::start(seed), database: servers::unique() }
     }
 
     /// How a node on these servers is started.
@@ -38,6 +41,7 @@ impl Servers {
             .set("store", "mongo", &mongo::direct(&self.to_mongo.address()))
             .set("store", "database", &self.database)
             .set("store", "lease", &format!("{}ms", LEASE.as_millis()))
+            .set("bank", "vendor", self.vendor.address())
             .set("gateway", "workers", "1")
             .set("runtime", "arbiters", "1")
             .set("drain", "deadline", "10s")

@@ -83,6 +83,7 @@ impl<'a> Prober<'a> {
             after: None,
             wait: false,
             cancel: false,
+            later: Default::default(),
             repeat: false,
         };
         let mut talk = Talk::new(self.stage, self.history, u64::from(partition) ^ self.asked);

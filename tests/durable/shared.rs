@@ -14,6 +14,8 @@ struct Order;
 enum Tell {
     /// Waits for approval, and asks itself to write what was said.
     Run,
+    /// Lets nobody else be handled until it is signalled.
+    Hold,
     /// Changes the state though it is shared.
     Meddle,
     Write(String),
@@ -29,7 +31,7 @@ impl Actor for Order {
     fn waits(command: &Tell) -> Waits {
         match command {
             Tell::Run | Tell::Meddle => Waits::Shared,
-            Tell::Write(_) | Tell::Read => Waits::Alone,
+            Tell::Hold | Tell::Write(_) | Tell::Read => Waits::Alone,
         }
     }
 
@@ -40,6 +42,11 @@ impl Actor for Order {
                 let approved: String = cx.signal("approval").await?;
                 assert_eq!(said.len(), before, "the state it sees does not change");
                 cx.ask(cx.me(), Tell::Write(format!("{approved} after {before}"))).await
+            }
+            Tell::Hold => {
+                let held: String = cx.signal("go").await?;
+                said.push(held);
+                Ok(said.clone())
             }
             Tell::Meddle => {
                 said.push("meddled".into());
@@ -84,5 +91,30 @@ fn one_that_changes_the_state_itself_is_told_how_to() {
         world.advance(Duration::from_secs(10)).await;
         assert_eq!(world.view(meddled).await.error.unwrap().code, "shared_state");
         assert_eq!(world.state::<Order>("7").await, None);
+    });
+}
+
+#[test]
+fn one_that_had_to_wait_for_its_turn_runs_once() {
+    World::new(|| vec![Feature::new(Order)]).play(async |mut world| {
+        let hold = world.tell(Order::at("7"), Tell::Hold).await.unwrap();
+        world.advance(Duration::from_secs(10)).await;
+        // These are put back into the store, and fetched when the key is free: those that run are there too.
+        let mut runs = Vec::new();
+        for number in 0..3 {
+            runs.push(world.tell(Order::at("7"), Tell::Run).await.unwrap());
+            world.tell(Order::at("7"), Tell::Write(format!("{number}"))).await;
+        }
+        world.signal(hold, "go", "held").await;
+        world.settle().await;
+        for run in runs {
+            world.signal(run, "approval", "yes").await;
+        }
+        world.advance(Duration::from_secs(10)).await;
+        let mut said = world.state::<Order>("7").await.unwrap();
+        said.sort();
+        assert_eq!(said, ["0", "1", "2", "held", "yes after 1", "yes after 2", "yes after 3"]);
+        world.no_loss().await;
+        world.no_duplicate();
     });
 }

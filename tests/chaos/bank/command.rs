@@ -24,7 +24,46 @@ pub(crate) enum Command {
     Later { mark: String, ms: u64 },
     /// By a timer: write down that it rang, and when.
     Ring { mark: String },
+    /// To a payment: pay somebody.
+    Pay(Pay),
+    /// By a payment that did not come about: give back what came under this mark, if it came.
+    Return { mark: String, amount: i64 },
 }
+
+/// A payment: a workflow of several steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pay {
+    /// Its name in the run, as of any command.
+    pub(crate) mark: String,
+    /// The account that gets the money.
+    pub(crate) to: String,
+    pub(crate) amount: i64,
+    /// How long it sleeps, in milliseconds.
+    pub(crate) ms: u64,
+    /// It fails in the end, and is undone.
+    pub(crate) declined: bool,
+    /// Others of its key are handled while it waits.
+    pub(crate) apart: bool,
+}
+
+/// What a payment says to the vendor, a line of JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// The step's idempotency key.
+    pub(crate) key: String,
+    /// Of which payment.
+    pub(crate) mark: String,
+    /// What is to be done.
+    pub(crate) what: String,
+    /// The process that calls.
+    pub(crate) process: u32,
+    /// Which attempt of the step it is, as far as that process knows.
+    pub(crate) attempt: u32,
+}
+
+/// The signal that a payment waits for.
+pub(crate) const GO: &str = "go";
 
 /// What a client posts.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -69,6 +108,10 @@ pub(crate) enum What {
     Received,
     /// A timer rang.
     Rang,
+    /// A payment came about.
+    Paid,
+    /// What a payment had done was taken back.
+    Returned,
     /// What must never remain: the mark of a command that failed.
     Leaked,
 }

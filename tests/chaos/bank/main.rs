@@ -1,7 +1,8 @@
-//! The server under test: accounts that write down everything they do. Greenroom's own command
-//! line around one actor, so what is killed is what users run.
+//! The server under test: accounts that write down everything they do, and payments between them.
+//! Greenroom's own command line around two actors, so what is killed is what users run.
 
 mod command;
+mod payments;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -14,6 +15,7 @@ use greenroom::{
     gateway::{Intake, Problem, Valid},
     prelude::*,
 };
+use payments::Payments;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -62,6 +64,8 @@ impl Actor for Accounts {
                 cx.tell(cx.me(), Command::Ring { mark }).after(Duration::from_millis(ms));
             }
             Command::Ring { mark } => write(What::Rang, &mark),
+            Command::Return { mark, amount } => account.give_back(What::Received, mark, -amount, cx.now()),
+            Command::Pay(_) => return Err(Error::terminal("an account pays nobody").code("not_here")),
         }
         Ok(account.tape.len())
     }
@@ -69,6 +73,17 @@ impl Actor for Accounts {
     /// Whatever fails for a moment holds up its account for a moment.
     fn retry(&self) -> Retry {
         Retry::times(4).backoff(Duration::from_millis(40), Duration::from_millis(160))
+    }
+}
+
+impl Account {
+    /// Takes back what was done under this mark, if it was. Whoever asks twice has it taken back twice:
+    /// asking once is what is tested.
+    fn give_back(&mut self, what: What, mark: String, amount: i64, at: i64) {
+        if self.tape.iter().any(|entry| entry.what == what && entry.mark == mark) {
+            self.balance += amount;
+            self.tape.push(Entry { what: What::Returned, mark, at });
+        }
     }
 }
 
@@ -110,9 +125,18 @@ async fn show(node: Node, account: web::Path<String>) -> Result<web::Json<Accoun
     Ok(web::Json(node.state::<Accounts>(&account).await?.unwrap_or_default()))
 }
 
-fn features(_: &Config) -> Result<Vec<Feature>> {
-    Ok(vec![Feature::new(Accounts).routes(|routes| {
+/// Where the vendor is; only payments need one.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Bank {
+    vendor: String,
+}
+
+fn features(config: &Config) -> Result<Vec<Feature>> {
+    let Bank { vendor } = config.section("bank")?;
+    Ok(vec![Feature::new(Accounts).actor(Payments { vendor }).routes(|routes| {
         routes.service(tell).service(show);
+        routes.service(payments::pay_somebody).service(payments::show).service(payments::signal);
     })])
 }
 

@@ -4,10 +4,12 @@
 //! ```text
 //! requests   each promise ended, once, in the way it had to
 //! tapes      each effect is there once, in order, and nothing else is
+//! flows      each payment's steps were done once, and taken back once when it did not come about
 //! books      money is conserved, the ledger counts what the clients count
 //! ```
 
 mod books;
+mod flows;
 mod requests;
 mod tapes;
 #[cfg(test)]
@@ -23,6 +25,8 @@ use serde_json::Value;
 use crate::{
     command::{Account, Command},
     history::Event,
+    killer::Trouble,
+    vendor::Called,
 };
 
 /// Everything the checker is given.
@@ -38,6 +42,10 @@ pub(crate) struct Evidence {
     pub(crate) ledger: Value,
     /// `audit --json`.
     pub(crate) audit: Value,
+    /// Every call that the vendor heard, in that order.
+    pub(crate) calls: Vec<Called>,
+    /// When something was wrong on purpose.
+    pub(crate) faults: Vec<Trouble>,
 }
 
 /// What is wrong.
@@ -67,6 +75,10 @@ pub(crate) enum Wrong {
     Early,
     /// An account's balance is not what its tape says, or the sum is not zero.
     Money,
+    /// What a payment had done was not taken back, or was though the payment came about.
+    NotUndone,
+    /// A step was called more often than can be explained, or after its result was known.
+    CalledAgain,
     /// The ledger does not count what the clients count.
     Ledger,
 }
@@ -123,6 +135,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     let mut case = Case::of(evidence);
     requests::check(&mut case);
     tapes::check(&mut case);
+    flows::check(&mut case);
     books::check(&mut case);
     case.violations
 }
@@ -173,6 +186,9 @@ impl<'a> Case<'a> {
             Some(view) => format!("    in the end: {view}\n"),
             None => "    in the end: nobody knows it\n".to_owned(),
         };
+        for called in self.evidence.calls.iter().filter(|called| called.call.mark == mark) {
+            story += &format!("    vendor: {called:?}\n");
+        }
         for (account, Account { tape, .. }) in &self.evidence.accounts {
             for (at, entry) in tape.iter().enumerate().filter(|(_, entry)| entry.mark == mark) {
                 story += &format!("    {account}[{at}]: {:?} at {}\n", entry.what, entry.at);

@@ -24,6 +24,9 @@ pub(super) fn check(case: &mut Case<'_>) {
                     }
                 }
                 Event::Refused { status, .. } => say(Wrong::NotPromised, format!("was answered {status}")),
+                Event::Signalled { status: status @ (0 | 404), .. } => {
+                    say(Wrong::NotPromised, format!("its signal was answered {status}"));
+                }
                 Event::GivenUp { tries, .. } => say(Wrong::NotPromised, format!("was tried {tries} times in vain")),
                 _ => {}
             }

@@ -30,6 +30,8 @@ pub(super) fn check(case: &mut Case<'_>) {
             }
         }
     }
+    // What payments did that did not come about, and whether it was taken back: see `flows`.
+    there.retain(|(mark, ..), _| !case.told.get(mark).is_some_and(|told| told.is_undone()));
     for ((mark, what, account), times) in there {
         let why = format!("{what:?} is on the tape of {account} ({times} times), which no completed request explains");
         found.push((Wrong::Unexplained, mark.to_owned(), why));
@@ -50,15 +52,21 @@ fn effects<'a>(told: &Told<'a>) -> Vec<(What, &'a str)> {
         Command::Send { to, .. } => vec![(What::Sent, told.account), (What::Received, to)],
         Command::Later { .. } => vec![(What::Noted, told.account), (What::Rang, told.account)],
         Command::Ring { .. } => vec![(What::Rang, told.account)],
-        Command::Refuse { .. } | Command::Doomed { .. } | Command::Receive { .. } => Vec::new(),
+        Command::Pay(pay) => vec![(What::Paid, told.account), (What::Received, &pay.to)],
+        Command::Refuse { .. } | Command::Doomed { .. } => Vec::new(),
+        Command::Receive { .. } | Command::Return { .. } => Vec::new(),
     }
 }
 
 /// One client tells one account the next thing only when the one before is promised.
 fn orders(case: &Case<'_>, account: &str, tape: &[Entry], found: &mut Vec<(Wrong, String, String)>) {
     let mut last: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
-    for entry in tape.iter().filter(|entry| matches!(entry.what, What::Noted | What::Sent)) {
+    for entry in tape.iter().filter(|entry| matches!(entry.what, What::Noted | What::Sent | What::Paid)) {
         let Some(told) = case.told.get(entry.mark.as_str()) else { continue };
+        // Payments apart overtake each other.
+        if matches!(told.command, Command::Pay(pay) if pay.apart) {
+            continue;
+        }
         let (client, _) = entry.mark.split_once('-').unwrap_or((&entry.mark, ""));
         if let Some((before, index)) = last.insert(client, (&entry.mark, told.index))
             && index > told.index

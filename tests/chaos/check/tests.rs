@@ -148,7 +148,7 @@ fn an_end_that_changes_is_named() {
     let mut run = timer("completed").tape("a", 0, &[RANG]).ledger(1, 1);
     run.0.history.push(Event::Cancelling { mark: "c0-0".into(), request: "r0".into(), at: 1 });
     let (mark, state) = ("c0-0".to_owned(), "cancelled".to_owned());
-    run.0.history.push(Event::Cancelled { mark, done: true, state, at: 2 });
+    run.0.history.push(Event::Cancelled { mark, done: true, state, tries: 1, at: 2 });
     assert_eq!(run.wrongs(), [Wrong::ChangedEnd]);
 }
 
