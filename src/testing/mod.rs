@@ -28,6 +28,7 @@ mod random;
 pub(crate) mod recorder;
 mod stores;
 mod vendor;
+mod waiting;
 mod world;
 
 pub use self::{random::Random, stores::Which, vendor::Vendor, world::World};

@@ -26,8 +26,7 @@ use crate::{
     request::RequestId,
     runtime::{
         faults::{Faults, Plan, Point},
-        node::{Cancel, Node, Start},
-        outside::{SignalId, Signalled},
+        node::{Node, Start},
         settings::Settings,
         view::{Found, View},
     },
@@ -227,7 +226,7 @@ impl World {
     }
 
     /// Runs a call on the node; `None` when the process died before it answered.
-    async fn call<T>(&mut self, call: impl AsyncFnOnce(Node) -> T) -> Option<T> {
+    pub(super) async fn call<T>(&mut self, call: impl AsyncFnOnce(Node) -> T) -> Option<T> {
         let (plan, node) = (self.plan.clone(), self.node().clone());
         let answer = tokio::select! {
             biased;
@@ -256,30 +255,6 @@ impl World {
         command: A::Command,
     ) -> Option<Result<A::Reply>> {
         self.call(async |node| node.ask(to, command).await).await
-    }
-
-    /// Completes a signal that a command waits for, or will.
-    ///
-    /// # Panics
-    /// When it is not taken.
-    pub async fn signal(&mut self, request: RequestId, name: &str, value: impl serde::Serialize) {
-        let id = SignalId { request, name: name.to_owned() };
-        let value = serde_json::value::to_raw_value(&value).unwrap_or_else(|e| panic!("no JSON: {e}"));
-        match self.call(async |node| node.signal(&id, value, None).await).await {
-            None | Some(Ok(Signalled::Taken)) => {}
-            other => panic!("the signal {name:?} was not taken: {other:?}"),
-        }
-    }
-
-    /// Cancels a request, or asks it to end.
-    ///
-    /// # Panics
-    /// When it is too late for either.
-    pub async fn cancel(&mut self, request: RequestId) {
-        match self.call(async |node| node.cancel(request).await).await {
-            None | Some(Ok(Cancel::Cancelled | Cancel::Asked)) => {}
-            other => panic!("{request} was not cancelled: {other:?}"),
-        }
     }
 
     /// Lets everything happen that can happen now, restarting the process when it dies.

@@ -1,0 +1,36 @@
+//! What a test does to a command that waits in a [`World`].
+
+use super::World;
+use crate::{
+    request::RequestId,
+    runtime::{
+        node::Cancel,
+        outside::{SignalId, Signalled},
+    },
+};
+
+impl World {
+    /// Completes a signal that a command waits for, or will.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub async fn signal(&mut self, request: RequestId, name: &str, value: impl serde::Serialize) {
+        let id = SignalId { request, name: name.to_owned() };
+        let value = serde_json::value::to_raw_value(&value).unwrap_or_else(|e| panic!("no JSON: {e}"));
+        match self.call(async |node| node.signal(&id, value, None).await).await {
+            None | Some(Ok(Signalled::Taken)) => {}
+            other => panic!("the signal {name:?} was not taken: {other:?}"),
+        }
+    }
+
+    /// Cancels a request, or asks it to end.
+    ///
+    /// # Panics
+    /// When it is too late for either.
+    pub async fn cancel(&mut self, request: RequestId) {
+        match self.call(async |node| node.cancel(request).await).await {
+            None | Some(Ok(Cancel::Cancelled | Cancel::Asked)) => {}
+            other => panic!("{request} was not cancelled: {other:?}"),
+        }
+    }
+}
