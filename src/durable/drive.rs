@@ -249,7 +249,7 @@ pub(crate) fn fill(
     mut batch: Batch,
 ) -> (Vec<Entry>, Vec<Delivery>) {
     let shared = &host.room.shared;
-    if !journal.is_written() && !batch.entries.is_empty() {
+    if !journal.has_begun() && !batch.entries.is_empty() {
         let key = shared.step_key(host.position);
         let began = Entry::Began { key, build: shared.settings.build.to_string(), at: commit.at };
         let first = [Some(began), host.snapshot.clone().map(Entry::Snapshot)];

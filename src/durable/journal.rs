@@ -133,12 +133,14 @@ impl Journal {
     /// Whether the handler took the new way at a change: as it is written, or because nothing that it has
     /// still to repeat is written.
     pub(crate) fn changed(&self, name: &str) -> bool {
+        let began = self.has_begun();
         let mut inner = self.inner.borrow_mut();
         if inner.changes.iter().any(|known| known == name) {
             return true;
         }
         let next = inner.ops.len() as u32;
-        let repeats = inner.known.keys().any(|op| *op >= next) || inner.written[inner.told..].iter().any(Entry::tells);
+        let untold = || inner.written[inner.told..].iter().any(Entry::tells);
+        let repeats = began && (inner.known.keys().any(|op| *op >= next) || untold());
         if !repeats {
             inner.changes.push(name.to_owned());
             inner.add(Entry::Changed { name: name.to_owned() });

@@ -80,9 +80,8 @@ impl Journal {
 
     /// Whether somebody wanted it to end before it began.
     pub(crate) fn ended_before_it_began(&self) -> bool {
-        let inner = self.inner.borrow();
-        let cancelled = inner.written.iter().any(|entry| matches!(entry, Entry::Cancelled { .. }));
-        cancelled && !inner.written.iter().any(|entry| matches!(entry, Entry::Began { .. }))
+        let cancelled = self.inner.borrow().written.iter().any(|entry| matches!(entry, Entry::Cancelled { .. }));
+        cancelled && !self.has_begun()
     }
 
     /// Tells the handler of the next thing that is written, if there is one it can know of; whether it
@@ -122,6 +121,8 @@ impl Journal {
                     for op in &mut inner.ops {
                         match (&op.stage, op.what) {
                             (Stage::New | Stage::Waits(_), "sleep" | "ask" | "signal") => op.tell(Told::Cancelled),
+                            // Its answer is written further on: it came when nobody wanted it any more.
+                            (Stage::Ended, "ask") => op.tell(Told::Cancelled),
                             _ => op.wake(),
                         }
                     }
@@ -190,9 +191,9 @@ impl Journal {
         self.inner.borrow_mut().written.extend(entries);
     }
 
-    /// Whether anything was ever written.
-    pub(crate) fn is_written(&self) -> bool {
-        !self.inner.borrow().written.is_empty()
+    /// Whether it is written that the command began: what came for it may have been written before.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.inner.borrow().written.iter().any(|entry| matches!(entry, Entry::Began { .. }))
     }
 
     /// Whether anything is there that the handler began.

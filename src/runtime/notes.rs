@@ -76,7 +76,13 @@ impl<A: Actor> Core<A> {
                 return;
             }
             match self.verdict(envelope).await {
-                Ok(Verdict::Write(write)) => break write,
+                Ok(Verdict::Write(write)) => {
+                    let live = self.live.borrow();
+                    // One that began while this looked takes it itself.
+                    if !write.journals.iter().any(|write| live.contains_key(&write.position)) {
+                        break write;
+                    }
+                }
                 Ok(Verdict::Live(position, entry, sent)) => {
                     if let Some(journal) = self.live.borrow().get(&position) {
                         return journal.deliver(entry, sent, note);
@@ -89,6 +95,9 @@ impl<A: Actor> Core<A> {
             }
         };
         let journaled: Vec<Position> = verdict.journals.iter().map(|write| write.position).collect();
+        // From now on one that begins reads its journal first, and for that waits until this is written.
+        let fresh: Vec<Position> =
+            journaled.into_iter().filter(|at| self.room.journaled.borrow_mut().insert(*at)).collect();
         let mut commit = Commit::of(self.address.clone(), self.room.shared.clock.now());
         commit.done.push(noted(&note));
         if let Some(stored) = &verdict.recalled {
@@ -105,7 +114,6 @@ impl<A: Actor> Core<A> {
         (commit.journals, commit.outbox) = (verdict.journals, verdict.outbox);
         match self.room.committer.commit(commit).await {
             Ok(()) => {
-                self.room.journaled.borrow_mut().extend(journaled);
                 if let Some(stored) = verdict.recalled {
                     self.room.remember_cancelled(stored.position);
                     self.room.shared.ended(stored.position);
@@ -114,6 +122,7 @@ impl<A: Actor> Core<A> {
             }
             // It ended before, or what it recalls has begun: then it comes again.
             Err(Refused::Gone(gone)) if gone != note.stored.position => {
+                self.room.journaled.borrow_mut().retain(|known| !fresh.contains(known));
                 drop(noting);
                 return self.noted(note);
             }
