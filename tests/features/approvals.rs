@@ -47,6 +47,40 @@ fn an_approval_from_outside_completes_an_order_over_a_kill() {
     assert_eq!(approvals(dir.path()).audit().1["balanced"], true);
 }
 
+/// As many clients at once as there are parts.
+fn together<T: Send>(parts: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..parts).map(|part| scope.spawn(move || work(part))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn two_thousand_orders_that_wait_survive_a_kill() {
+    const CLIENTS: usize = 16;
+    const EACH: usize = 125;
+    let dir = tempfile::tempdir().unwrap();
+    let server = approvals(dir.path()).start();
+    let ids = together(CLIENTS, |part| {
+        let client = server.client();
+        (0..EACH).map(|n| order(&client, &format!("{part}-{n}"))).collect::<Vec<_>>()
+    });
+    server.kill();
+    let server = approvals(dir.path()).start();
+    together(CLIENTS, |part| {
+        let client = server.client();
+        for id in &ids[part] {
+            client.post(&format!("/signals/{id}.approval"), &json!(part)).expect(202);
+        }
+        for id in &ids[part] {
+            let ended = client.ended(id);
+            assert_eq!((&ended["status"], &ended["result"]), (&json!("completed"), &json!(part)));
+        }
+    });
+    assert_eq!(approvals(dir.path()).audit().1["balanced"], true);
+}
+
 #[test]
 fn a_waiting_order_is_cancelled_and_takes_back_what_it_did() {
     let dir = tempfile::tempdir().unwrap();
