@@ -77,7 +77,7 @@ fn serve(mut stream: TcpStream, books: &Mutex<Books>) -> std::io::Result<()> {
     let (receipt, lost, slow) = {
         let mut books = books.lock().unwrap();
         let lost = books.random.below(LOST) == 0;
-        let slow = (books.random.below(SLOW) == 0).then(|| books.random.below(SLOWEST)).unwrap_or_default();
+        let slow = if books.random.below(SLOW) == 0 { books.random.below(SLOWEST) } else { 0 };
         let next = books.receipts.len();
         let receipt = *books.receipts.entry(call.key.clone()).or_insert(next);
         books.calls.push(Called { call, at: now(), lost });
