@@ -116,7 +116,7 @@ impl<A: Actor> Core<A> {
     }
 
     /// Lets the activation look again.
-    fn nudge(&self) {
+    pub(super) fn nudge(&self) {
         if let Some(slot) = self.room.slots.borrow().get(&self.address) {
             slot.send(super::room::Signal::Wake);
         }

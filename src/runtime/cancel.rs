@@ -27,7 +27,7 @@ pub(crate) struct Cancelling {
 }
 
 impl Cancelling {
-    fn mark(&self, position: Position) {
+    pub(super) fn mark(&self, position: Position) {
         self.marks.borrow_mut().insert(position, None);
     }
 
@@ -40,7 +40,7 @@ impl Cancelling {
     }
 
     /// The verdict is in; the actor that waits for it, if one does.
-    fn unmark(&self, position: Position) -> Option<Address> {
+    pub(super) fn unmark(&self, position: Position) -> Option<Address> {
         let stopped = self.marks.borrow_mut().remove(&position);
         self.verdict.notify_waiters();
         stopped.flatten()

@@ -112,12 +112,18 @@ impl<A: Actor> Core<A> {
             });
         }
         (commit.journals, commit.outbox) = (verdict.journals, verdict.outbox);
-        match self.room.committer.commit(commit).await {
+        let committed = self.room.committer.commit(commit).await;
+        if let Some(stored) = verdict.recalled {
+            if committed.is_ok() {
+                self.room.remember_cancelled(stored.position);
+                self.room.shared.ended(stored.position);
+            }
+            if self.room.cancelling.unmark(stored.position).is_some() {
+                self.nudge();
+            }
+        }
+        match committed {
             Ok(()) => {
-                if let Some(stored) = verdict.recalled {
-                    self.room.remember_cancelled(stored.position);
-                    self.room.shared.ended(stored.position);
-                }
                 self.room.signals.deferred.notify_one();
             }
             // It ended before, or what it recalls has begun: then it comes again.
@@ -204,6 +210,8 @@ impl<A: Actor> Core<A> {
             // It is about to end by itself.
             return Ok(Verdict::Write(Write::default()));
         }
+        // Until that is decided, it does not begin.
+        self.room.cancelling.mark(position);
         let outbox = answer(&stored, Err(&gone().failure(0, now)), now).into_iter().collect();
         Ok(Verdict::Write(Write { journals: Vec::new(), outbox, recalled: Some(stored) }))
     }

@@ -44,6 +44,8 @@ pub(crate) enum Fails {
     Terminal,
     Never,
     Asking(String),
+    /// Asks another flow for something that does not end by itself.
+    Through(String),
     /// Waits until it is cancelled.
     Waits,
 }
@@ -144,6 +146,7 @@ impl Actor for Flow {
                     Fails::Terminal => Err(Error::terminal("no").code("declined")),
                     Fails::Never => Ok(1),
                     Fails::Asking(desk) => cx.ask(Desk::at(desk), Question::Refuse).await,
+                    Fails::Through(flow) => cx.ask(Flow::at(flow), Do::Saga(vec!["there".into()], Fails::Waits)).await,
                     Fails::Waits => cx.signal("never").await,
                 }
             }

@@ -102,3 +102,46 @@ fn what_cannot_be_undone_is_a_dead_letter_that_says_what_is_still_done() {
         world.no_loss().await;
     });
 }
+
+#[test]
+fn an_answer_that_comes_after_cancelling_changes_nothing_wherever_the_process_dies() {
+    for nth in 0..=14 {
+        let vendor = Vendor::default();
+        World::new(features(&vendor)).play(async |mut world| {
+            let asked = world.tell(Flow::at("f"), saga(Fails::Through("g".into()))).await.unwrap();
+            world.advance(Duration::from_secs(10)).await;
+            if nth > 0 {
+                world.crash_at_nth(Point::Journaled, nth);
+            }
+            // What it asked ends while it is being undone: the answer is written, and nobody wants it.
+            world.cancel(asked).await;
+            world.advance(Duration::from_secs(10)).await;
+            assert_eq!(world.view(asked).await.status, State::Cancelled, "{nth}");
+            for undo in ["undo a 1", "undo b 2", "undo c 3", "undo there 4"] {
+                assert_eq!(vendor.effects(undo), 1, "{undo} {nth}: {:?}", vendor.log());
+            }
+            world.no_loss().await;
+        });
+    }
+}
+
+#[test]
+fn one_that_was_signalled_before_it_began_is_undone_like_any_other() {
+    let vendor = Vendor::default();
+    World::new(features(&vendor)).play(async |mut world| {
+        world.tell(Flow::at("f"), Do::Sleep(60)).await;
+        let waits = world.tell(Flow::at("f"), saga(Fails::Waits)).await.unwrap();
+        world.settle().await;
+        world.signal(waits, "early", 1).await;
+        world.advance(Duration::from_secs(3600)).await;
+        assert_eq!(vendor.effects("c"), 1);
+        world.cancel(waits).await;
+        world.advance(Duration::from_secs(5)).await;
+        assert_eq!(world.view(waits).await.status, State::Cancelled);
+        for step in ["a", "b", "c"] {
+            let undone = vendor.log().iter().filter(|(name, _)| name.starts_with(&format!("undo {step}"))).count();
+            assert_eq!(undone, 1, "{step}: {:?}", vendor.log());
+        }
+        world.no_loss().await;
+    });
+}

@@ -130,3 +130,21 @@ fn a_waiting_request_is_said_to_be_processing() {
         world.no_loss().await;
     });
 }
+
+#[test]
+fn a_signal_that_comes_as_its_command_begins_is_not_lost() {
+    for before in 0..30 {
+        let vendor = Vendor::default();
+        World::new(features(&vendor)).play(async |mut world| {
+            // The command waits in memory for those before it to commit, and meanwhile its signal is written.
+            for number in 0..before {
+                world.tell(Flow::at("a"), Do::Write(number)).await;
+            }
+            let waits = world.tell(Flow::at("a"), Do::Signal(None)).await.unwrap();
+            world.signal(waits, "go", 77).await;
+            world.advance(Duration::from_secs(5)).await;
+            assert_eq!(world.state::<Flow>("a").await.unwrap().last(), Some(&77), "after {before}");
+            world.no_loss().await;
+        });
+    }
+}

@@ -9,6 +9,8 @@
 //! ```
 
 mod books;
+#[cfg(test)]
+mod flow_tests;
 mod flows;
 mod requests;
 mod tapes;

@@ -10,10 +10,10 @@ use crate::{
 };
 
 /// A run of one client in which everything is as it should be: what it told, how it ended.
-struct Run(Evidence);
+pub(super) struct Run(pub(super) Evidence);
 
 impl Run {
-    fn new(told: &[(&str, Command, &str)]) -> Self {
+    pub(super) fn new(told: &[(&str, Command, &str)]) -> Self {
         let mut evidence = Evidence::default();
         for (number, (account, command, status)) in told.iter().enumerate() {
             let (at, mark, request) = (number as i64 * 10, command.mark().to_owned(), format!("r{number}"));
@@ -26,7 +26,7 @@ impl Run {
         Self(evidence)
     }
 
-    fn tape(mut self, account: &str, balance: i64, tape: &[(What, &str)]) -> Self {
+    pub(super) fn tape(mut self, account: &str, balance: i64, tape: &[(What, &str)]) -> Self {
         let entry = |(at, (what, mark)): (usize, &(What, &str))| {
             let (what, mark, at) = (*what, (*mark).to_owned(), 100 + at as i64);
             Entry { what, mark, at }
@@ -36,7 +36,7 @@ impl Run {
         self
     }
 
-    fn ledger(mut self, accepted: u64, completed: u64) -> Self {
+    pub(super) fn ledger(mut self, accepted: u64, completed: u64) -> Self {
         self.0.ledger = json!({
             "accepted": accepted, "completed": completed, "failed": 0, "dead": 0,
             "cancelled": accepted - completed, "in_flight": 0,
@@ -46,7 +46,7 @@ impl Run {
         self
     }
 
-    fn wrongs(&self) -> Vec<Wrong> {
+    pub(super) fn wrongs(&self) -> Vec<Wrong> {
         let mut wrongs: Vec<Wrong> = check(&self.0).into_iter().map(|violation| violation.wrong).collect();
         wrongs.sort();
         wrongs.dedup();
@@ -73,7 +73,7 @@ fn timer(status: &str) -> Run {
 
 const NOTES: [(What, &str); 2] = [(What::Noted, "c0-0"), (What::Noted, "c0-1")];
 const SENT: (What, &str) = (What::Sent, "c0-0");
-const RECEIVED: (What, &str) = (What::Received, "c0-0");
+pub(super) const RECEIVED: (What, &str) = (What::Received, "c0-0");
 const RANG: (What, &str) = (What::Rang, "c0-0");
 
 #[test]

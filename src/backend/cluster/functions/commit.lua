@@ -24,7 +24,8 @@ local function apply_one(p, c, book, out)
   end
   for i = 1, #done, 6 do
     local n, home, status = done[i], done[i + 1], done[i + 2]
-    if status == 3 or home == 1 then
+    -- One that is recalled may have ended, and then the note that recalls it must not end with it.
+    if status >= 2 or home == 1 then
       if home == 0 then
         moved[n] = letter(p, n)
       else
