@@ -11,6 +11,7 @@ use crate::{
     actor::Actor,
     address::{Address, At},
     backend::Sent,
+    clock::Clock,
     durable::{journal::Journal, undo::Undo},
     envelope::{Envelope, Position},
     error::{Error, Result},
@@ -133,7 +134,7 @@ impl<A: Actor> Context<A> {
                 None
             }
         };
-        Tell { outbox: &self.outbox, index, now: self.about.now }
+        Tell { outbox: &self.outbox, index, clock: &self.journal.shared.clock }
     }
 
     fn envelope<B: Actor>(&self, to: At<B>, command: &B::Command) -> Result<Envelope> {
@@ -157,13 +158,13 @@ impl<A: Actor> Context<A> {
 pub struct Tell<'a> {
     outbox: &'a RefCell<Outbox>,
     index: Option<usize>,
-    now: i64,
+    clock: &'a Clock,
 }
 
 impl Tell<'_> {
     /// Not before `wait` from now: a durable timer.
     pub fn after(self, wait: Duration) {
-        let due = self.now.saturating_add(wait.as_millis().min(i64::MAX as u128) as i64);
+        let due = self.clock.now().saturating_add(wait.as_millis().min(i64::MAX as u128) as i64);
         self.at(due);
     }
 

@@ -305,12 +305,13 @@ impl Journal {
     }
 }
 
-/// Calls of a journal that were not answered.
+/// Calls of a journal that were not answered, without those that undo: nobody calls them back.
 pub(crate) fn open_calls<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(Address, u32)> {
-    let mut open = Vec::new();
+    let (mut open, mut undoing) = (Vec::new(), false);
     for entry in entries {
         match entry {
-            Entry::Called { op, to, .. } => open.push((to.clone(), *op)),
+            Entry::Undoing { .. } => undoing = true,
+            Entry::Called { op, to, .. } if !undoing => open.push((to.clone(), *op)),
             Entry::Answered { op, .. } => open.retain(|(_, known)| known != op),
             _ => {}
         }

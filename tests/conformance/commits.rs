@@ -94,6 +94,25 @@ fn a_message_ends_once() {
 }
 
 #[test]
+fn a_message_that_has_ended_is_not_cancelled_with_the_one_that_recalls_it() {
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = take(&backend, partition).await;
+        append(&backend, message("thing/a", "1")).await;
+        append(&backend, message("thing/a", "2")).await;
+        let both = backend.read(partition, start(partition), 2).await.unwrap();
+        let mut ends = commit("thing/a");
+        ends.done.push(done(&both[0]));
+        assert_eq!(backend.commit(lease, vec![ends].into()).await, [Ok(())]);
+        let mut recalls = commit("thing/a");
+        recalls.done = vec![done(&both[1]), Done { outcome: Outcome::Cancelled, ..done(&both[0]) }];
+        assert_eq!(backend.commit(lease, vec![recalls].into()).await, [Err(Refused::Gone(both[0].position))]);
+        let audit = backend.audit().await.unwrap();
+        assert_eq!((audit.completed, audit.cancelled, audit.in_flight, audit.balanced), (1, 0, 1, true), "{audit:?}");
+    });
+}
+
+#[test]
 fn a_stale_owner_or_revision_is_refused() {
     each(|backend| async move {
         let old = take(&backend, 0).await;

@@ -33,6 +33,10 @@ pub(crate) enum Do {
     Values,
     /// Steps that are undone when the last thing fails with this.
     Saga(Vec<String>, Fails),
+    /// Fails, and asks another flow, which takes so many seconds, to undo what it did.
+    SlowUndo(String, u64),
+    /// Sleeps for a moment, and writes a second after that.
+    Tick,
     /// So many rounds, each a command.
     Loop(u32),
     /// Nothing but its number, so that order can be seen.
@@ -149,6 +153,17 @@ impl Actor for Flow {
                     Fails::Through(flow) => cx.ask(Flow::at(flow), Do::Saga(vec!["there".into()], Fails::Waits)).await,
                     Fails::Waits => cx.signal("never").await,
                 }
+            }
+            Do::SlowUndo(other, seconds) => {
+                cx.undo("slow", async move |_: &Flow, cx: &Context<Flow>| {
+                    cx.ask(Flow::at(other), Do::Sleep(seconds)).await.map(drop)
+                });
+                Err(Error::terminal("no").code("declined"))
+            }
+            Do::Tick => {
+                cx.sleep(Duration::from_millis(20)).await?;
+                cx.tell(cx.me(), Do::Write(1)).after(Duration::from_secs(1));
+                Ok(0)
             }
             Do::Loop(rounds) => {
                 step("round").await?;

@@ -145,3 +145,19 @@ fn one_that_was_signalled_before_it_began_is_undone_like_any_other() {
         world.no_loss().await;
     });
 }
+
+#[test]
+fn cancelling_one_that_is_being_undone_does_not_call_back_what_undoes_it() {
+    for wait in [0, 3600] {
+        let vendor = Vendor::default();
+        World::new(features(&vendor)).play(async |mut world| {
+            let failed = world.tell(Flow::at("f"), Do::SlowUndo("g".into(), 7200)).await.unwrap();
+            world.advance(Duration::from_secs(wait)).await;
+            world.cancel(failed).await;
+            world.advance(Duration::from_secs(7300)).await;
+            assert_eq!(world.view(failed).await.error.unwrap().code, "declined", "after {wait} s");
+            assert_eq!((vendor.effects("before"), vendor.effects("after")), (1, 1));
+            world.no_loss().await;
+        });
+    }
+}

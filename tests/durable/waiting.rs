@@ -148,3 +148,15 @@ fn a_signal_that_comes_as_its_command_begins_is_not_lost() {
         });
     }
 }
+
+#[test]
+fn a_timer_begins_when_it_is_set_and_not_with_its_command() {
+    let vendor = Vendor::default();
+    World::new(features(&vendor)).play(async |mut world| {
+        world.tell(Flow::at("a"), Do::Tick).await;
+        world.advance(Duration::from_millis(1_010)).await;
+        assert_eq!(world.state::<Flow>("a").await, None);
+        world.advance(Duration::from_millis(100)).await;
+        assert_eq!(world.state::<Flow>("a").await, Some(vec![1]));
+    });
+}
