@@ -47,12 +47,13 @@ fn an_approval_from_outside_completes_an_order_over_a_kill() {
     assert_eq!(approvals(dir.path()).audit().1["balanced"], true);
 }
 
-/// As many clients at once as there are parts.
-fn together<T: Send>(parts: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// So many clients at once, each with its number.
+fn together<T: Send>(clients: Vec<Client>, work: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
     let work = &work;
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..parts).map(|part| scope.spawn(move || work(part))).collect();
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
+        let numbered = clients.into_iter().enumerate();
+        let threads: Vec<_> = numbered.map(|(part, client)| scope.spawn(move || work(part, client))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
 
@@ -62,14 +63,12 @@ fn two_thousand_orders_that_wait_survive_a_kill() {
     const EACH: usize = 125;
     let dir = tempfile::tempdir().unwrap();
     let server = approvals(dir.path()).start();
-    let ids = together(CLIENTS, |part| {
-        let client = server.client();
+    let ids = together((0..CLIENTS).map(|_| server.client()).collect(), |part, client| {
         (0..EACH).map(|n| order(&client, &format!("{part}-{n}"))).collect::<Vec<_>>()
     });
     server.kill();
     let server = approvals(dir.path()).start();
-    together(CLIENTS, |part| {
-        let client = server.client();
+    together((0..CLIENTS).map(|_| server.client()).collect(), |part, client| {
         for id in &ids[part] {
             client.post(&format!("/signals/{id}.approval"), &json!(part)).expect(202);
         }
