@@ -155,7 +155,7 @@ fn a_timer_begins_when_it_is_set_and_not_with_its_command() {
     World::new(features(&vendor)).play(async |mut world| {
         world.tell(Flow::at("a"), Do::Tick).await;
         world.advance(Duration::from_millis(1_010)).await;
-        assert_eq!(world.state::<Flow>("a").await, None);
+        assert_eq!(world.state::<Flow>("a").await, Some(vec![]));
         world.advance(Duration::from_millis(100)).await;
         assert_eq!(world.state::<Flow>("a").await, Some(vec![1]));
     });
