@@ -19,6 +19,7 @@ struct Pair {
     new: Arc<dyn Backend>,
     lease: Lease,
     message: Stored,
+    options: greenroom::backend::cluster::Options,
 }
 
 fn pair<F: Future<Output = ()>>(play: impl Fn(Pair) -> F) {
@@ -42,7 +43,7 @@ fn pair<F: Future<Output = ()>>(play: impl Fn(Pair) -> F) {
             append(&old, message(KEY, "1")).await;
             let message = first(&old, partition, start(partition)).await;
             old.open(lease, vec![address(KEY)]).await.unwrap();
-            play(Pair { old, new, lease, message }).await;
+            play(Pair { old, new, lease, message, options: options.clone() }).await;
         });
     }
 }
@@ -280,5 +281,37 @@ fn a_stale_owner_counts_parks_and_lets_go_of_nothing() {
         assert!(pair.old.beat().await.unwrap_err().is_terminal(), "it was given up, and learns so");
         pair.old.join().await.unwrap();
         assert!(pair.old.beat().await.unwrap().iter().any(|member| member.id == pair.old.me()));
+    });
+}
+
+#[test]
+fn a_parcel_that_is_sent_again_after_it_arrived_is_not_taken_again() {
+    use fred::prelude::*;
+    pair(|pair| async move {
+        assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(0, "old")].into()).await, [Ok(())]);
+        pair.once("old").await;
+        let url = pair.options.redis.replacen(',', "?node=", 1).replace(',', "&node=");
+        let client = Builder::from_config(Config::from_url(&url).unwrap()).build().unwrap();
+        client.init().await.unwrap();
+        let key = |partition: u16, what: &str| format!("{}:{{{partition:04}}}:{what}", pair.options.prefix);
+        let outbox = key(pair.lease.partition, "outbox");
+        // As if whoever delivered it had died before it took the parcel out of the outbox.
+        for (n, to) in receivers(pair.lease.partition).iter().enumerate() {
+            let to = address(to).partition(4);
+            let there: Vec<(String, Vec<(String, Value)>)> =
+                client.xrange(key(to, "mailbox"), "-", "+", Some(1)).await.unwrap();
+            let fields = vec![
+                ("q", Value::from(to.to_string())),
+                ("s", Value::from("1")),
+                ("h", Value::from("")),
+                ("e", there[0].1[0].1.clone()),
+            ];
+            let _: Value = client.xadd(&outbox, false, None::<()>, format!("{}-0", 1000 + n), fields).await.unwrap();
+        }
+        pair.take_over().await;
+        while client.xlen::<u64, _>(&outbox).await.unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        pair.once("old").await;
     });
 }
