@@ -8,7 +8,9 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod coordination;
 pub mod durable;
+pub mod ended;
 pub mod envelope;
 pub mod error;
 pub mod feature;
@@ -28,6 +30,7 @@ pub use {
     app::App,
     context::Context,
     durable::{Ask, Key, Run, Secret, Signal},
+    ended::{End, Ended},
     error::{Error, Result},
     feature::Feature,
     query::{Index, Page, Query},
