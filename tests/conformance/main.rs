@@ -3,6 +3,7 @@
 
 mod commits;
 mod deferred;
+mod forgotten;
 mod format;
 mod journals;
 mod mailbox;
