@@ -30,7 +30,9 @@ impl Actor for Kettle {
 
     async fn handle(&self, boiled: &mut u32, command: Command, cx: &Context<Self>) -> Result<u32> {
         match command {
-            Command::On => cx.tell(cx.me(), Command::Boiled { since: cx.now() }).after(WAIT),
+            Command::On => {
+                cx.tell(cx.me(), Command::Boiled { since: cx.now() }).after(WAIT);
+            }
             Command::Boiled { since } => {
                 *boiled += 1;
                 // Only this example looks in from outside; and a whistle may sound twice, when the

@@ -74,7 +74,9 @@ impl Actor for Orders {
                 Effect::Release(sku, quantity) => {
                     cx.tell(stock::Stock::at(sku), stock::Command::Release { quantity });
                 }
-                Effect::ShipLater => cx.tell(cx.me(), model::Command::Ship).after(self.ship_after),
+                Effect::ShipLater => {
+                    cx.tell(cx.me(), model::Command::Ship).after(self.ship_after);
+                }
             }
         }
         Ok(reply)

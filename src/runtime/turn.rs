@@ -253,7 +253,7 @@ impl<A: Actor> Core<A> {
         shared.faults.at(Point::Handled).await;
         let seconds = begun.elapsed().as_secs_f64();
         match &ended {
-            Ended::Done(Handled { reply: Ok(_), effects }) => {
+            Ended::Done(Handled { reply: Ok(_), effects }) if journal.check_end().is_ok() => {
                 group.bare = effects.forgets;
                 if effects.forgets {
                     memory.state = A::State::default();

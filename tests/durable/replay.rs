@@ -102,3 +102,41 @@ fn a_change_with_a_version_is_for_commands_that_had_not_come_past_it() {
         assert_eq!((vendor.effects("charge"), vendor.effects("ship")), (2, 2));
     });
 }
+
+/// Counts before and after it sleeps, in builds that differ in how long.
+struct Count {
+    sleeps: Arc<AtomicU32>,
+}
+
+impl Actor for Count {
+    const KIND: &'static str = "count";
+    type State = u32;
+    type Command = bool;
+    type Reply = u32;
+
+    async fn handle(&self, count: &mut u32, sleep: bool, cx: &Context<Self>) -> Result<u32> {
+        if sleep {
+            *count += 100;
+            for _ in 0..self.sleeps.load(Ordering::SeqCst) {
+                cx.sleep(Duration::from_secs(60)).await?;
+            }
+        }
+        *count += 1;
+        Ok(*count)
+    }
+}
+
+#[test]
+fn what_a_build_did_that_ended_too_early_is_not_seen_by_the_next_command() {
+    let sleeps = Arc::new(AtomicU32::new(2));
+    let shared = sleeps.clone();
+    World::new(move || vec![Feature::new(Count { sleeps: shared.clone() })]).play(async |mut world| {
+        world.tell(Count::at("a"), true).await;
+        world.advance(Duration::from_secs(90)).await;
+        sleeps.store(0, Ordering::SeqCst);
+        // Queued behind it, so that both are in one turn.
+        world.tell(Count::at("a"), false).await;
+        world.advance(Duration::from_secs(60)).await;
+        assert_eq!((world.dead().await, world.state::<Count>("a").await), (1, Some(1)));
+    });
+}
