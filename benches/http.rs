@@ -89,6 +89,7 @@ async fn bare(store: web::Data<Bare>, key: web::Path<String>, body: web::Json<Ad
         reply: None,
         cause: None,
         asked: None,
+        then: None,
         note: None,
     };
     let append = Append { envelope, due: None, idempotency: None };

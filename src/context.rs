@@ -2,20 +2,30 @@
 //! things (those are in `durable`).
 
 mod durable;
+mod outbox;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
-use serde_json::value::to_raw_value;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use self::outbox::Outbox;
+pub use self::outbox::Tell;
 
 use crate::{
     actor::Actor,
     address::{Address, At},
     backend::Sent,
-    clock::Clock,
     durable::{journal::Journal, undo::Undo},
-    envelope::{Envelope, Position},
+    envelope::{Asked, Envelope, Note, Position},
     error::{Error, Result},
     retry::Retry,
+    runtime::broadcast::Cast,
     trace::Trace,
 };
 
@@ -36,6 +46,9 @@ pub struct Context<A: Actor> {
     retry: Retry,
     time_limit: Duration,
     outbox: RefCell<Outbox>,
+    casts: RefCell<Vec<Cast>>,
+    forgets: Cell<bool>,
+    later: Cell<bool>,
     undos: RefCell<Vec<(Box<str>, Undo<A>)>>,
     again: RefCell<Option<Envelope>>,
 }
@@ -50,11 +63,19 @@ pub(crate) struct About {
     pub(crate) envelope: Arc<Envelope>,
 }
 
+/// What a handler did besides answering and changing its state.
 #[derive(Default)]
-struct Outbox {
-    sent: Vec<Sent>,
-    /// The first send that could not be made; it fails the command.
-    error: Option<Error>,
+pub(crate) struct Effects {
+    /// What it sent.
+    pub(crate) sent: Vec<Sent>,
+    /// What is said to all nodes once it is committed.
+    pub(crate) casts: Vec<Cast>,
+    /// Nothing of the actor is kept.
+    pub(crate) forgets: bool,
+    /// Whoever asked is answered later, by another command.
+    pub(crate) later: bool,
+    /// The command goes on as a new one, which is among what is sent.
+    pub(crate) continues: bool,
 }
 
 impl<A: Actor> Context<A> {
@@ -66,15 +87,23 @@ impl<A: Actor> Context<A> {
             retry: actor.retry(),
             time_limit: actor.time_limit(),
             outbox: RefCell::default(),
+            casts: RefCell::default(),
+            forgets: Cell::default(),
+            later: Cell::default(),
             undos: RefCell::default(),
             again: RefCell::default(),
         }
     }
 
-    /// What was sent, or the first mistake in sending.
-    pub(crate) fn take_sent(&self) -> Result<Vec<Sent>> {
-        let outbox = self.outbox.take();
-        outbox.error.map_or(Ok(outbox.sent), Err)
+    /// What it did, or the first mistake in sending.
+    pub(crate) fn take_effects(&self) -> Result<Effects> {
+        Ok(Effects {
+            sent: self.outbox.take().done()?,
+            casts: self.casts.take(),
+            forgets: self.forgets.get(),
+            later: self.later.get(),
+            continues: false,
+        })
     }
 
     pub(crate) fn take_undos(&self) -> Vec<(Box<str>, Undo<A>)> {
@@ -123,25 +152,78 @@ impl<A: Actor> Context<A> {
     /// Sends a command when this one commits; it is then handled exactly as one accepted from a
     /// client. A command or key that cannot be stored fails this command with a terminal error.
     pub fn tell<B: Actor>(&self, to: At<B>, command: B::Command) -> Tell<'_> {
-        let mut outbox = self.outbox.borrow_mut();
-        let index = match self.envelope(to, &command) {
-            Ok(envelope) => {
-                outbox.sent.push(Sent { envelope: envelope.into(), due: None });
-                Some(outbox.sent.len() - 1)
-            }
-            Err(error) => {
-                outbox.error.get_or_insert(error);
-                None
-            }
-        };
-        Tell { outbox: &self.outbox, index, clock: &self.journal.shared.clock }
+        self.leave(self.envelope(to, &command))
+    }
+
+    /// Sends a command, as JSON, to an actor whose type is not known here. What that kind does not
+    /// understand becomes a dead letter there.
+    pub fn send(&self, to: Address, command: Box<RawValue>) -> Tell<'_> {
+        self.leave(Ok(self.carry(to, command)))
+    }
+
+    fn leave(&self, envelope: Result<Envelope>) -> Tell<'_> {
+        let index = self.outbox.borrow_mut().push(envelope);
+        Tell { outbox: &self.outbox, index, clock: &self.journal.shared.clock, mark: self.journal.shared.token() }
+    }
+
+    /// Takes back what was told to `to` with [`then`](Tell::then) this actor and this
+    /// [`tag`](Tell::tag): it is cancelled if it has not begun, or told to end if it is waiting for
+    /// something; else it ends by itself. What became of it is told all the same.
+    pub fn withdraw(&self, to: Address, tag: u64) {
+        let note = Note::Withdraw { told: self.about.address.clone(), tag };
+        let envelope = Envelope { trace: self.trace().map(Trace::child), ..Envelope::note(to, note, self.about.now) };
+        self.outbox.borrow_mut().push(Ok(envelope));
+    }
+
+    /// Says something to everybody who [listens](crate::Node::listen), on all nodes, once this commits: at
+    /// most once, and to who is there now. For what must not be lost there are messages.
+    pub fn broadcast(&self, name: &str, value: &impl Serialize) {
+        match Cast::to_all(name, value) {
+            Ok(cast) => self.casts.borrow_mut().push(cast),
+            Err(error) => self.outbox.borrow_mut().refuse(error),
+        }
+    }
+
+    /// Leaves nothing behind: with this commit the actor's state is as if it had never been. What is in its
+    /// mailbox is handled as ever.
+    pub fn forget(&self) {
+        self.forgets.set(true);
+    }
+
+    #[allow(dead_code)]
+    /// Who [asked](Context::ask) for this command, if an actor did: this handler's reply is then not sent,
+    /// another command of any actor [answers](Context::answer) it.
+    pub(crate) fn answer_later(&self) -> Option<Asked> {
+        let asked = self.about.envelope.asked.as_deref().cloned();
+        self.later.set(asked.is_some());
+        asked
+    }
+
+    #[allow(dead_code)]
+    /// Answers a command that was to be answered later.
+    pub(crate) fn answer(&self, asked: &Asked, reply: Result<&impl Serialize, &Error>) {
+        let (mut value, mut failure) = (None, None);
+        match reply.map(to_raw_value) {
+            Ok(Ok(json)) => value = Some(json),
+            Ok(Err(error)) => return self.outbox.borrow_mut().refuse(error.into()),
+            Err(error) => failure = Some(error.failure(self.about.attempt, self.about.now)),
+        }
+        let (to, op, from) = (asked.position, asked.op, self.about.position);
+        let note = Note::Answer { to, op, reply: value, failure, from };
+        let envelope = Envelope::note(asked.by.clone(), note, self.about.now);
+        self.outbox.borrow_mut().push(Ok(Envelope { trace: self.trace().map(Trace::child), ..envelope }));
     }
 
     fn envelope<B: Actor>(&self, to: At<B>, command: &B::Command) -> Result<Envelope> {
         let to = to.address()?;
-        Ok(Envelope {
-            command: to_raw_value(command)
-                .map_err(|e| Error::from(e).into_terminal().context(format!("encoding a command for {to}")))?,
+        let json = to_raw_value(command)
+            .map_err(|e| Error::from(e).into_terminal().context(format!("encoding a command for {to}")))?;
+        Ok(self.carry(to, json))
+    }
+
+    fn carry(&self, to: Address, command: Box<RawValue>) -> Envelope {
+        Envelope {
+            command,
             to,
             accepted: self.about.now,
             request: false,
@@ -149,30 +231,8 @@ impl<A: Actor> Context<A> {
             reply: None,
             cause: Some(self.about.position),
             asked: None,
+            then: None,
             note: None,
-        })
-    }
-}
-
-/// A message that will leave with the commit; may be given a time.
-pub struct Tell<'a> {
-    outbox: &'a RefCell<Outbox>,
-    index: Option<usize>,
-    clock: &'a Clock,
-}
-
-impl Tell<'_> {
-    /// Not before `wait` from now: a durable timer.
-    pub fn after(self, wait: Duration) {
-        let due = self.clock.now().saturating_add(wait.as_millis().min(i64::MAX as u128) as i64);
-        self.at(due);
-    }
-
-    /// Not before `time`, in milliseconds since the Unix epoch.
-    pub fn at(self, time: i64) {
-        let mut outbox = self.outbox.borrow_mut();
-        if let Some(sent) = self.index.and_then(|index| outbox.sent.get_mut(index)) {
-            sent.due = Some(time);
         }
     }
 }

@@ -81,6 +81,24 @@ pub struct Asked {
     pub path: Vec<Address>,
 }
 
+/// Who is told how a message ended: a command with a hole for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Then {
+    /// Who is told.
+    pub to: Address,
+    /// Its command, up to the hole.
+    pub before: String,
+    /// And after it.
+    pub after: String,
+    /// Tells apart what the same actor is told of: see [`Note::Withdraw`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tag: u64,
+}
+
+fn is_zero(tag: &u64) -> bool {
+    *tag == 0
+}
+
 /// Something that came for a command that has begun, instead of a command. No handler sees it: it is
 /// written into that command's journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,6 +139,13 @@ pub enum Note {
         /// Which of its operations.
         op: u32,
     },
+    /// Whoever is [told](Then) how a command ends does not want it any more.
+    Withdraw {
+        /// Who is told.
+        told: Address,
+        /// Which of what it is told of.
+        tag: u64,
+    },
 }
 
 /// A command with its address and its story.
@@ -147,6 +172,9 @@ pub struct Envelope {
     /// The command that waits for its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<Asked>>,
+    /// Who is told how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Box<Then>>,
     /// What it brings, if it is no command; `command` is null then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<Note>>,
@@ -169,6 +197,7 @@ impl Envelope {
             reply: None,
             cause: None,
             asked: None,
+            then: None,
             note: Some(Box::new(note)),
         }
     }
@@ -180,9 +209,10 @@ impl Envelope {
                 reply.as_ref().map_or(0, |reply| reply.get().len()) + failure.as_ref().map_or(0, Failure::size)
             }
             Note::Signal { name, value, .. } => name.len() + value.get().len(),
-            Note::Cancel { .. } | Note::Recall { .. } => 0,
+            Note::Cancel { .. } | Note::Recall { .. } | Note::Withdraw { .. } => 0,
         });
-        self.command.get().len() + note + self.to.kind().len() + self.to.key().len() + 64
+        let then = self.then.as_ref().map_or(0, |then| then.before.len() + then.after.len() + then.to.key().len());
+        self.command.get().len() + note + then + self.to.kind().len() + self.to.key().len() + 64
     }
 }
 
@@ -201,6 +231,7 @@ mod tests {
             reply: Some(ReplyTo { node: 1, token: 2 }),
             cause: Some(Position::new(1, 9)),
             asked: None,
+            then: None,
             note: None,
         };
         assert_eq!(

@@ -8,7 +8,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod coordination;
+pub mod coordination;
 pub mod durable;
+pub mod ended;
 pub mod envelope;
 pub mod error;
 pub mod feature;
@@ -27,7 +30,9 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
+    coordination::schedule::{Missed, Overlap, Schedule},
     durable::{Ask, Key, Run, Secret, Signal},
+    ended::{End, Ended},
     error::{Error, Result},
     feature::Feature,
     query::{Index, Page, Query},

@@ -98,6 +98,7 @@ pub(crate) fn envelope(kind: &str, key: u64, request: bool) -> Append {
         reply: None,
         cause: None,
         asked: None,
+        then: None,
         note: None,
     };
     Append { envelope, due: None, idempotency: None }

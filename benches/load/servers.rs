@@ -107,5 +107,6 @@ pub(crate) fn options(redis: &Redis, accept: Accept, what: &str) -> Options {
         mailbox_bytes: 4 << 30,
         accept,
         lease: Duration::from_secs(3),
+        forget: greenroom::backend::cluster::FORGET,
     }
 }

@@ -77,7 +77,8 @@ pub struct StateWrite {
     /// The revision it was made from; 0 when nothing was saved. Any other stored revision
     /// refuses the commit (G4).
     pub from: u64,
-    /// The BSON document `{"state": …}`.
+    /// The BSON document `{"state": …}`; empty when nothing is to be kept of the actor. Its next write
+    /// names the revision after this one, or 0 if its activation was let go meanwhile.
     pub doc: Vec<u8>,
     /// The value of each declared index field, in the order of
     /// [`declared_fields`](crate::query::declared_fields).

@@ -61,6 +61,7 @@ impl Store {
             mailbox_bytes: self.mailbox_bytes,
             accept: self.accept,
             lease: self.lease,
+            forget: cluster::FORGET,
         }
     }
 

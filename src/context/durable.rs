@@ -219,7 +219,13 @@ impl<A: Actor> Context<A> {
     pub fn again<T>(&self, command: A::Command) -> Result<T> {
         let envelope = self.envelope(self.me.clone(), &command)?;
         let me = &self.about.envelope;
-        let carried = Envelope { asked: me.asked.clone(), reply: me.reply, request: me.request, ..envelope };
+        let carried = Envelope {
+            asked: me.asked.clone(),
+            then: me.then.clone(),
+            reply: me.reply,
+            request: me.request,
+            ..envelope
+        };
         *self.again.borrow_mut() = Some(carried);
         Err(Error::terminal("goes on as a new command").code("again"))
     }

@@ -11,13 +11,14 @@ use tracing::{debug, error, warn};
 use super::{
     activation::Core,
     handle::{Handled, UNDECODABLE},
-    journaled::answer,
     room::Delivery,
+    told::{How, answer},
     turn::{Group, Went},
 };
 use crate::{
     actor::Actor,
-    backend::{Deferral, Done, Outcome, Request, Sent, Status},
+    backend::{Deferral, Done, Outcome, Request, Status},
+    context::Effects,
     durable::{
         drive::{Ended, Host},
         journal::{Journal, MISMATCH},
@@ -69,9 +70,9 @@ impl<A: Actor> Core<A> {
                 let handled = checked(handled);
                 self.end_notes(group, journal);
                 match handled.reply {
-                    Ok(reply) => self.complete(group, delivery, reply, handled.sent, handled.continues, seconds),
+                    Ok(reply) => self.complete(group, delivery, reply, handled.effects, seconds),
                     Err(error) => {
-                        group.commit.outbox.extend(handled.sent);
+                        group.commit.outbox.extend(handled.effects.sent);
                         self.fail(group, delivery, error, seconds, journal.alone);
                     }
                 }
@@ -108,13 +109,12 @@ impl<A: Actor> Core<A> {
         group: &mut Group<A::State>,
         delivery: Delivery,
         reply: Box<RawValue>,
-        sent: Vec<Sent>,
-        continues: bool,
+        effects: Effects,
         seconds: f64,
     ) {
         let stored = &delivery.stored;
         let envelope = stored.envelope.as_ref().ok();
-        let awaited = !continues && envelope.is_some_and(|envelope| self.awaited(envelope));
+        let awaited = !effects.continues && envelope.is_some_and(|envelope| self.awaited(envelope));
         let told = awaited.then(|| {
             Box::new(Request {
                 status: Status::Completed,
@@ -124,8 +124,9 @@ impl<A: Actor> Core<A> {
                 ended: group.commit.at,
             })
         });
-        if !continues {
-            group.commit.outbox.extend(answer(stored, Ok(&reply), group.commit.at));
+        if !effects.continues {
+            let how = if effects.later { How::Later(&reply) } else { How::Completed(&reply) };
+            group.commit.outbox.extend(answer(stored, how, group.commit.at));
         }
         let journal = self.room.is_journaled(stored.position);
         group.commit.done.push(Done {
@@ -138,7 +139,8 @@ impl<A: Actor> Core<A> {
             keep: envelope.is_some_and(|envelope| envelope.request || (journal && envelope.asked.is_some())),
             journal,
         });
-        group.commit.outbox.extend(sent);
+        group.commit.outbox.extend(effects.sent);
+        group.casts.extend(effects.casts);
         group.changed = true;
         group.taken.push(Taken { delivery, fate: Fate::Ended { label: "completed", told }, seconds });
     }
@@ -176,7 +178,8 @@ impl<A: Actor> Core<A> {
                 let error = (!cancelled).then(|| failure.clone());
                 Box::new(Request { status, reply: None, error, attempts: stored.attempts, ended: now })
             });
-            group.commit.outbox.extend(answer(stored, Err(&failure), now));
+            let how = if cancelled { How::Cancelled(&failure) } else { How::Failed(&failure) };
+            group.commit.outbox.extend(answer(stored, how, now));
             group.commit.done.push(Done {
                 position: stored.position,
                 home: stored.home,
@@ -232,7 +235,7 @@ impl<A: Actor> Core<A> {
         let stored = &delivery.stored;
         let trace = stored.envelope.as_ref().ok().and_then(|e| e.trace).map(|t| t.id());
         error!(address = %self.address, position = %stored.position, attempts = stored.attempts, trace, code = failure.code, "dead letter: {}", failure.message);
-        group.commit.outbox.extend(answer(stored, Err(&failure), group.commit.at));
+        group.commit.outbox.extend(answer(stored, How::Dead(&failure), group.commit.at));
         group.commit.done.push(Done {
             position: stored.position,
             home: stored.home,

@@ -10,7 +10,7 @@ use crate::{
     actor::Actor,
     address::At,
     backend::Sent,
-    context::{About, Context},
+    context::{About, Context, Effects},
     durable::{journal::Journal, undo},
     envelope::Envelope,
     error::{Error, Result},
@@ -19,15 +19,13 @@ use crate::{
 /// What a handler produced.
 pub(crate) struct Handled {
     pub(crate) reply: Result<Box<RawValue>>,
-    pub(crate) sent: Vec<Sent>,
-    /// The command goes on as a new one, which is among what is sent.
-    pub(crate) continues: bool,
+    pub(crate) effects: Effects,
 }
 
 impl Handled {
     /// A failure of which nothing remains.
     pub(crate) fn failed(error: Error) -> Self {
-        Self { reply: Err(error), sent: Vec::new(), continues: false }
+        Self { reply: Err(error), effects: Effects::default() }
     }
 }
 
@@ -57,17 +55,18 @@ pub(crate) async fn handle<A: Actor>(
             Err(error) => Err(error),
         };
         if let Some(next) = cx.take_again() {
-            let mut sent = cx.take_sent()?;
-            sent.push(Sent { envelope: next.into(), due: None });
-            return Ok(Handled { reply: Ok(RawValue::NULL.to_owned()), sent, continues: true });
+            let mut effects = Effects { continues: true, ..cx.take_effects()? };
+            effects.sent.push(Sent { envelope: next.into(), due: None });
+            return Ok(Handled { reply: Ok(RawValue::NULL.to_owned()), effects });
         }
-        let told = cx.take_sent();
-        match done.and_then(|reply| Ok((reply, told?))) {
-            Ok((reply, sent)) => Ok(Handled { reply: Ok(reply), sent, continues: false }),
+        let did = cx.take_effects();
+        match done.and_then(|reply| Ok((reply, did?))) {
+            Ok((reply, effects)) => Ok(Handled { reply: Ok(reply), effects }),
             Err(error) if error.is_terminal() => {
                 undo::undo(actor, &cx, &error).await?;
                 // What compensations tell leaves with the failure.
-                Ok(Handled { reply: Err(error), sent: cx.take_sent()?, continues: false })
+                let effects = Effects { sent: cx.take_effects()?.sent, ..Effects::default() };
+                Ok(Handled { reply: Err(error), effects })
             }
             Err(error) => Err(error),
         }

@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{
     actor::Actor,
-    backend::{Deferral, Sent, Stored},
+    backend::Deferral,
     context::About,
     durable::{
         drive::{Host, fill, noted},
         entry::Entry,
         journal::Journal,
     },
-    envelope::{Envelope, Note, Position},
-    error::{Error, Failure, Result},
+    envelope::Position,
+    error::{Error, Result},
 };
 
 /// Reads the journal of a message.
@@ -146,25 +146,6 @@ impl<A: Actor> Core<A> {
             self.noted(note);
         }
     }
-}
-
-/// The answer to whoever asked for this command, if somebody did.
-pub(crate) fn answer(stored: &Stored, how: Result<&serde_json::value::RawValue, &Failure>, at: i64) -> Option<Sent> {
-    let envelope = stored.envelope.as_ref().ok()?;
-    let asked = envelope.asked.as_ref()?;
-    let note = Note::Answer {
-        to: asked.position,
-        op: asked.op,
-        reply: how.ok().map(ToOwned::to_owned),
-        failure: how.err().cloned(),
-        from: stored.position,
-    };
-    Some(Sent { envelope: note_to(asked.by.clone(), note, at, envelope).into(), due: None })
-}
-
-/// An envelope that brings a note, because of another one.
-pub(crate) fn note_to(to: crate::address::Address, note: Note, at: i64, because: &Envelope) -> Envelope {
-    Envelope { trace: because.trace, ..Envelope::note(to, note, at) }
 }
 
 /// What a journal-less failure is called where an error is needed.

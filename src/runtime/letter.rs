@@ -25,6 +25,8 @@ pub(crate) enum Letter {
     Watch { position: Position, from: u64 },
     /// A message that your clients follow may stand differently.
     Changed { position: Position },
+    /// Somebody said something under a name, for whoever listens.
+    Cast { name: String, value: Box<serde_json::value::RawValue> },
     /// Look around: something is there for you to take, or somebody has come or gone.
     Look,
     /// This node lets go of all it has: take what will be yours.
@@ -92,6 +94,7 @@ mod tests {
             Letter::Runs { token, attempt: None },
             Letter::Watch { position, from },
             Letter::Changed { position },
+            Letter::Cast { name: "prices".into(), value: RawValue::from_string("[1]".into()).unwrap() },
             Letter::Look,
             Letter::Leaving { node: from },
         ];

@@ -14,6 +14,7 @@ pub(crate) mod activation;
 pub(crate) mod apart;
 pub(crate) mod arbiters;
 pub(crate) mod assign;
+pub mod broadcast;
 pub(crate) mod cancel;
 pub(crate) mod commit;
 pub(crate) mod deliver;
@@ -43,6 +44,7 @@ pub(crate) mod shared;
 pub mod story;
 pub(crate) mod supervisor;
 pub(crate) mod tenure;
+pub(crate) mod told;
 pub(crate) mod turn;
 pub mod view;
 

@@ -22,6 +22,7 @@ use crate::{
     address::{Address, At},
     backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
+    coordination::{RESERVED, builtin},
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
     feature::Feature,
@@ -112,7 +113,7 @@ impl Node {
 
     pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
         let kinds = kinds(&start.features)?;
-        for kind in start.features.iter().flat_map(|feature| &feature.kinds) {
+        for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
         let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
@@ -130,6 +131,7 @@ impl Node {
         while !self.shared.draining() {
             clock.rest(Duration::from_secs(5)).await;
             waiting.sweep();
+            self.shared.listeners.sweep();
             let now = clock.now();
             let retention = settings.retention.as_millis().min(i64::MAX as u128) as i64;
             if let Err(error) = backend.expire(now.saturating_sub(retention), now).await {
@@ -158,6 +160,7 @@ impl Node {
             reply: token.map(|token| ReplyTo { node: shared.backend.me(), token }),
             cause: None,
             asked: None,
+            then: None,
             note: None,
         };
         let append = Append { envelope, due: accept.due, idempotency: accept.idempotency };
@@ -302,9 +305,10 @@ impl Node {
         self.shared.position(id).await
     }
 
-    /// The kinds this node serves, in alphabetical order.
+    /// The kinds of this node's features, in alphabetical order.
     pub fn kinds(&self) -> Vec<&'static str> {
-        let mut kinds: Vec<&'static str> = self.shared.kinds.keys().copied().collect();
+        let mut kinds: Vec<&'static str> =
+            self.shared.kinds.keys().copied().filter(|kind| !kind.starts_with(RESERVED)).collect();
         kinds.sort_unstable();
         kinds
     }
@@ -341,13 +345,18 @@ impl Node {
     }
 }
 
-/// The kinds of these features, by name. Terminal error when two have the same.
+/// The kinds of these features and the built-in ones, by name. Terminal error when two have the same.
 pub(super) fn kinds(features: &[Feature]) -> Result<HashMap<&'static str, Arc<dyn Kind>>> {
     let mut kinds: HashMap<&'static str, Arc<dyn Kind>> = HashMap::new();
     for kind in features.iter().flat_map(|feature| &feature.kinds) {
+        if kind.name().starts_with(RESERVED) {
+            let why = format!("a feature has the kind {:?}: {RESERVED}… are Greenroom's own", kind.name());
+            return Err(Error::terminal(why));
+        }
         if kinds.insert(kind.name(), kind.clone()).is_some() {
             return Err(Error::terminal(format!("two features have the kind {:?}: kinds are unique", kind.name())));
         }
     }
+    kinds.extend(builtin(features).kinds.into_iter().map(|kind| (kind.name(), kind)));
     Ok(kinds)
 }

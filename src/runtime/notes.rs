@@ -10,8 +10,9 @@ use tracing::warn;
 
 use super::{
     activation::Core,
-    journaled::{answer, decode_all, gone, note_to},
+    journaled::{decode_all, gone},
     room::Delivery,
+    told::{How, answer, note_to},
 };
 use crate::{
     actor::Actor,
@@ -22,7 +23,7 @@ use crate::{
         entry::{Entry, Outcome as Ended},
         progress::open_calls,
     },
-    envelope::{Envelope, Note, Position},
+    envelope::{Asked, Envelope, Note, Position, Then},
     error::Result,
 };
 
@@ -144,8 +145,16 @@ impl<A: Actor> Core<A> {
     async fn verdict(&self, envelope: &Envelope) -> Result<Verdict> {
         let now = self.room.shared.clock.now();
         let backend = &self.room.shared.backend;
-        if let Some(Note::Recall { by, op }) = envelope.note.as_deref() {
-            return self.recall(*by, *op, now).await;
+        match envelope.note.as_deref() {
+            Some(Note::Recall { by, op }) => {
+                let asked = |asked: &Asked| (asked.position, asked.op) == (*by, *op);
+                return self.recall(|envelope| envelope.asked.as_deref().is_some_and(asked), now).await;
+            }
+            Some(Note::Withdraw { told, tag }) => {
+                let then = |then: &Then| (&then.to, then.tag) == (told, *tag);
+                return self.recall(|envelope| envelope.then.as_deref().is_some_and(then), now).await;
+            }
+            _ => {}
         }
         let Some((to, entry)) = entry(envelope, now) else { return Ok(Verdict::Write(Write::default())) };
         // Partitions may have been resized since it was asked for.
@@ -168,12 +177,9 @@ impl<A: Actor> Core<A> {
         Ok(Verdict::Write(Write { journals: vec![write], outbox, recalled: None }))
     }
 
-    /// Cancels the command that another one asked for: at once if it has not begun.
-    async fn recall(&self, by: Position, op: u32, now: i64) -> Result<Verdict> {
-        let asked = |stored: &Stored| {
-            let envelope = stored.envelope.as_ref().ok();
-            envelope.and_then(|e| e.asked.as_ref()).is_some_and(|asked| (asked.position, asked.op) == (by, op))
-        };
+    /// Cancels a command that another actor asked for: at once if it has not begun.
+    async fn recall(&self, which: impl Fn(&Envelope) -> bool, now: i64) -> Result<Verdict> {
+        let asked = |stored: &Stored| stored.envelope.as_ref().is_ok_and(|envelope| which(envelope));
         let queued =
             self.queue.borrow().iter().find(|queued| asked(&queued.stored)).map(|queued| queued.stored.clone());
         let mut found = queued;
@@ -191,7 +197,7 @@ impl<A: Actor> Core<A> {
         }
         if found.is_none() {
             let parked = self.room.shared.backend.parked(&self.address, Position::new(0, 0), LOOK).await?;
-            found = parked.into_iter().find(asked);
+            found = parked.into_iter().find(|stored| asked(stored));
         }
         let Some(stored) = found else { return Ok(Verdict::Write(Write::default())) };
         let position = stored.position;
@@ -212,7 +218,7 @@ impl<A: Actor> Core<A> {
         }
         // Until that is decided, it does not begin.
         self.room.cancelling.mark(position);
-        let outbox = answer(&stored, Err(&gone().failure(0, now)), now).into_iter().collect();
+        let outbox = answer(&stored, How::Cancelled(&gone().failure(0, now)), now).collect();
         Ok(Verdict::Write(Write { journals: Vec::new(), outbox, recalled: Some(stored) }))
     }
 }
@@ -230,7 +236,7 @@ fn entry(envelope: &Envelope, at: i64) -> Option<(Position, Entry)> {
         }
         Note::Signal { to, name, value } => (*to, Entry::Signalled { name: name.clone(), value: value.clone(), at }),
         Note::Cancel { to } => (*to, Entry::Cancelled { at }),
-        Note::Recall { .. } => return None,
+        Note::Recall { .. } | Note::Withdraw { .. } => return None,
     })
 }
 

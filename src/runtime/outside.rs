@@ -102,7 +102,10 @@ impl Node {
     /// Asks a command that has begun to end; whether it will be told.
     pub(super) async fn ask_to_end(&self, position: Position, stored: &Stored) -> Result<bool> {
         let Ok(envelope) = &stored.envelope else { return Ok(false) };
-        if envelope.asked.is_none() && self.shared.backend.journal(position).await?.is_empty() {
+        if envelope.asked.is_none()
+            && envelope.then.is_none()
+            && self.shared.backend.journal(position).await?.is_empty()
+        {
             return Ok(false);
         }
         let note = Envelope::note(envelope.to.clone(), Note::Cancel { to: position }, self.shared.clock.now());

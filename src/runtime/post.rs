@@ -98,6 +98,7 @@ impl Post {
                 // Followers of this node only: whoever else follows is told by the owner.
                 self.shared.waiting.changed(position);
             }
+            Letter::Cast { name, value } => self.shared.listeners.hear(&name, value.into()),
             Letter::Look => self.shared.look(),
             Letter::Leaving { node } => {
                 if let Some(others) = &self.shared.others {

@@ -70,9 +70,9 @@ impl Node {
     pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
         let Some(position) = self.shared.position(id).await? else { return Ok(Cancel::Refused(Found::Unknown)) };
         let lookup = self.shared.backend.lookup(position).await?;
-        // Somebody else waits for its answer: that is given by whoever cancels it.
-        let asked =
-            matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) if envelope.asked.is_some());
+        // Somebody else waits for its end: that is told by whoever cancels it.
+        let asked = matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. })
+            if envelope.asked.is_some() || envelope.then.is_some());
         let cancelled = match &self.post {
             _ if asked => false,
             Some(post) if !self.arbiters.has(position) => {

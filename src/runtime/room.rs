@@ -16,7 +16,12 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use super::{
-    cancel::Cancelling, commit::Committer, journaled::answer, shared::Shared, supervisor::Beat, tenure::Tenure,
+    cancel::Cancelling,
+    commit::Committer,
+    shared::Shared,
+    supervisor::Beat,
+    tenure::Tenure,
+    told::{How, answer},
 };
 use crate::{
     address::Address,
@@ -319,7 +324,7 @@ impl Room {
         error!(position = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
         let mut failures = stored.failures.clone();
         let mut commit = Commit::of(address.clone(), self.shared.clock.now());
-        commit.outbox.extend(answer(stored, Err(&failure), commit.at));
+        commit.outbox.extend(answer(stored, How::Dead(&failure), commit.at));
         failures.push(failure);
         commit.done.push(Done {
             position: stored.position,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{
     activation::{Core, Memory},
+    broadcast::Cast,
     fate::{Fate, Taken},
     faults::Point,
     handle::guarded,
@@ -21,6 +22,7 @@ use crate::{
 /// A group on its way to the store.
 pub(super) struct Sending<S> {
     taken: Vec<Taken>,
+    casts: Vec<Cast>,
     base: Option<S>,
     answer: std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>>>>,
     /// The digest and size of the state, if it is written.
@@ -104,7 +106,11 @@ impl<A: Actor> Core<A> {
         if group.changed && size_of::<A::State>() > 0 {
             let shared = &self.room.shared;
             let limit = shared.backend.state_limit().saturating_sub(group.commit.size());
-            let doc = match guarded(|| document::encode(state, shared.settings.state_bytes.min(limit))) {
+            let encode = || match group.bare {
+                true => Ok(Vec::new()),
+                false => document::encode(state, shared.settings.state_bytes.min(limit)),
+            };
+            let doc = match guarded(encode) {
                 Ok(doc) => doc,
                 Err(error) => return Err(Box::new((group, error))),
             };
@@ -116,7 +122,7 @@ impl<A: Actor> Core<A> {
             }
         }
         let answer = Box::pin(self.room.committer.commit(group.commit));
-        let sending = Sending { taken: group.taken, base: group.base, answer, wrote };
+        let sending = Sending { taken: group.taken, casts: group.casts, base: group.base, answer, wrote };
         Ok(async move {
             let mut sending = sending;
             let answer = sending.answer.as_mut().await;
@@ -130,7 +136,7 @@ impl<A: Actor> Core<A> {
         group: Group<A::State>,
     ) -> impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A> {
         let answer = Box::pin(self.room.committer.commit(group.commit));
-        let mut sending = Sending { taken: group.taken, base: None, answer, wrote: None };
+        let mut sending = Sending { taken: group.taken, casts: group.casts, base: None, answer, wrote: None };
         async move {
             let answer = sending.answer.as_mut().await;
             (sending, answer)
@@ -167,6 +173,7 @@ impl<A: Actor> Core<A> {
         for taken in sending.taken {
             self.tell(taken);
         }
+        sending.casts.into_iter().for_each(|cast| shared.cast(cast));
         if deferred {
             // It is no longer handed out: the reader may have looked before it was.
             self.room.signals.deferred.notify_one();

@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others, settings::Settings, view::View,
+    broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others,
+    settings::Settings, view::View,
 };
 use crate::{
     backend::Backend,
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
+    pub(crate) listeners: Listeners,
     /// The other nodes, where there can be any.
     pub(crate) others: Option<Others>,
     pub(crate) faults: Faults,
@@ -68,6 +70,7 @@ impl Shared {
             settings,
             kinds,
             waiting: Waiting::default(),
+            listeners: Listeners::default(),
             faults,
             draining: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),

@@ -13,6 +13,7 @@ use tracing::{Instrument, debug_span, warn};
 
 use super::{
     activation::{Core, Memory},
+    broadcast::Cast,
     fate::{Fate, Taken},
     faults::Point,
     handle::{Handled, decode, guarded, handle},
@@ -47,6 +48,10 @@ pub(super) struct Group<S> {
     pub(super) changed: bool,
     /// Whether the key waits for a retry.
     pub(super) blocked: bool,
+    /// Whether the last of them left nothing behind.
+    pub(super) bare: bool,
+    /// What is said to all nodes once it is committed.
+    pub(super) casts: Vec<Cast>,
 }
 
 /// The state before a command, and what is saved of it.
@@ -247,10 +252,15 @@ impl<A: Actor> Core<A> {
         }
         shared.faults.at(Point::Handled).await;
         let seconds = begun.elapsed().as_secs_f64();
-        if !matches!(ended, Ended::Done(Handled { reply: Ok(_), .. })) {
-            memory.state = before.clone();
-        } else if group.base.is_none() {
-            group.base = Some(before);
+        match &ended {
+            Ended::Done(Handled { reply: Ok(_), effects }) => {
+                group.bare = effects.forgets;
+                if effects.forgets {
+                    memory.state = A::State::default();
+                }
+                group.base.get_or_insert(before);
+            }
+            _ => memory.state = before.clone(),
         }
         self.ended(group, delivery, &host, &journal, ended, seconds)
     }
@@ -292,7 +302,7 @@ impl<A: Actor> Core<A> {
 
     pub(super) fn group(&self) -> Group<A::State> {
         let commit = Commit::of(self.address.clone(), self.room.shared.clock.now());
-        Group { commit, taken: Vec::new(), base: None, changed: false, blocked: false }
+        Group { commit, taken: Vec::new(), base: None, changed: false, blocked: false, bare: false, casts: Vec::new() }
     }
 
     pub(super) fn forget_running(&self, position: Position) {

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     backend::{
         Backend,
-        cluster::{Accept, Cluster, Options},
+        cluster::{Accept, Cluster, FORGET, Options},
         embedded::{self, Embedded},
     },
     error::{Error, Result},
@@ -84,6 +84,7 @@ impl Which {
             mailbox_bytes: options.mailbox_bytes,
             accept: Accept::Fsync,
             lease: Duration::from_secs(3),
+            forget: FORGET,
         })
     }
 }

@@ -65,6 +65,7 @@ fn envelope(to: &str, command: &str) -> Envelope {
         reply: None,
         cause: None,
         asked: None,
+        then: None,
         note: None,
     }
 }

@@ -115,7 +115,7 @@ async fn write_states(
         let Some(state) = &commit.state else { continue };
         let redo = encode::witness(commit).map(|witness| (witness, ready.blob(commit)));
         let (reply, answer) = oneshot::channel();
-        match StateOp::new(&commit.address, state, lease.epoch, redo, reply) {
+        match StateOp::new(&commit.address, state, lease.epoch, redo, commit.at, reply) {
             Ok(op) => {
                 core.states.write(op);
                 writing.push((index, answer));

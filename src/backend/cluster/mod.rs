@@ -105,7 +105,13 @@ pub struct Options {
     pub accept: Accept,
     /// How long a node may be silent before the others take its partitions.
     pub lease: Duration,
+    /// How long what is left of a forgotten actor stays, and how long its partition must have had the same
+    /// owner then: longer than a write of an earlier owner can be on its way. [`FORGET`] unless in tests.
+    pub forget: Duration,
 }
+
+/// How long what is left of a forgotten actor stays.
+pub const FORGET: Duration = Duration::from_secs(600);
 
 /// This node's view of the stores.
 pub struct Cluster {

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use super::{Counter, outbox::Outbox, tail::Tail};
@@ -33,6 +34,8 @@ struct Inner {
     attempts: HashMap<u64, u32>,
     /// Actors whose saved document has this epoch: no earlier owner can write it.
     claims: HashSet<u64>,
+    /// When this owner came.
+    since: Option<Instant>,
 }
 
 fn digest(address: &Address) -> u64 {
@@ -47,7 +50,7 @@ impl Place {
     /// A new owner on this node: what the last one knew is forgotten.
     pub(super) fn enter(&self, epoch: u64, attempts: HashMap<u64, u32>) {
         *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
-        *self.lock() = Inner { attempts, claims: HashSet::new() };
+        *self.lock() = Inner { attempts, claims: HashSet::new(), since: Some(Instant::now()) };
         self.tail.forget();
         self.epoch.store(epoch, Ordering::SeqCst);
         self.outbox.restart();
@@ -61,6 +64,12 @@ impl Place {
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// How long this node has owned the partition; nothing when it does not.
+    pub(super) fn owned(&self) -> Duration {
+        let since = self.lock().since.filter(|_| self.epoch() > 0);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(super) fn next_serial(&self) -> u64 {

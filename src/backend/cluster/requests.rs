@@ -3,7 +3,9 @@
 use futures_util::future::join_all;
 
 use super::{
-    Cluster, Core, commit, encode, moved,
+    Cluster, Core, commit, encode,
+    mongo::{self, Saved},
+    moved,
     redis::{arg, int, list, number, raw},
 };
 use crate::{
@@ -54,6 +56,41 @@ async fn cancel(core: &Core, lease: Lease, position: Position, now: i64) -> Resu
     Ok(int(&core.written(position.partition(), "cancel", args).await?) == 1)
 }
 
+/// Forgotten actors of one kind deleted at once.
+const FORGET: i64 = 500;
+
+impl Core {
+    /// Deletes what is left of forgotten actors, in partitions that this node has owned for long: a late
+    /// write of an earlier owner would meet nothing there, and would have to be as late as that.
+    async fn forget(&self, now: i64) -> Result<()> {
+        let long = self.options.forget;
+        let settled = |partition: u16| self.places[usize::from(partition)].owned() >= long;
+        if !(0..self.options.partitions).any(settled) {
+            return Ok(());
+        }
+        let before = now.saturating_sub(long.as_millis().min(i64::MAX as u128) as i64);
+        let kinds: Vec<String> =
+            self.kinds.iter().filter(|kind| *kind.value()).map(|kind| kind.key().clone()).collect();
+        for kind in kinds {
+            let mut found = Vec::new();
+            for saved in mongo::forgotten(&self.states, &kind, before, FORGET).await? {
+                let address = Address::new(&kind, &saved.key)?;
+                if settled(address.partition(self.options.partitions)) && self.is_done(&saved).await? {
+                    found.push(saved);
+                }
+            }
+            mongo::forget(&self.states, &kind, &found).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the commit that wrote a document is done in Redis too.
+    async fn is_done(&self, saved: &Saved) -> Result<bool> {
+        let Some((witness, _)) = &saved.redo else { return Ok(true) };
+        Ok(!matches!(lookup(self, *witness).await?, Lookup::Waiting(_)))
+    }
+}
+
 impl Requests for Cluster {
     fn lookup(&self, position: Position) -> Fut<'_, Result<Lookup>> {
         Box::pin(lookup(&self.core, position))
@@ -80,6 +117,7 @@ impl Requests for Cluster {
                     moved::forget(core, partition).await?;
                 }
             }
+            core.forget(now).await?;
             Ok(expired)
         })
     }

@@ -61,6 +61,7 @@ impl Op for CommitOp {
 pub(super) struct StateSql {
     insert: String,
     update: String,
+    forget: String,
 }
 
 impl StateSql {
@@ -74,6 +75,7 @@ impl StateSql {
                 "INSERT INTO {table}(key, rev, doc{columns}) VALUES (?1, ?2 + 1, ?3{values}) ON CONFLICT DO NOTHING"
             ),
             update: format!("UPDATE {table} SET rev = ?2 + 1, doc = ?3{set} WHERE key = ?1 AND rev = ?2"),
+            forget: format!("DELETE FROM {table} WHERE key = ?1 AND rev = ?2"),
         }
     }
 }
@@ -112,14 +114,24 @@ fn apply(group: &mut Group<'_>, commit: &Commit, ready: &Ready) -> Result<Result
 }
 
 fn write_state(group: &mut Group<'_>, commit: &Commit, state: &StateWrite, sql: &StateSql) -> Result<bool, Abort> {
-    let mut write = group.db.prepare_cached(if state.from == 0 { &sql.insert } else { &sql.update })?;
-    write.raw_bind_parameter(1, commit.address.key())?;
-    write.raw_bind_parameter(2, state.from as i64)?;
-    write.raw_bind_parameter(3, &state.doc)?;
-    for (n, field) in state.fields.iter().enumerate() {
-        write.raw_bind_parameter(n + 4, super::query::sql(field.clone()))?;
+    let run = |sql: &str| -> Result<bool, Abort> {
+        let mut write = group.db.prepare_cached(sql)?;
+        write.raw_bind_parameter(1, commit.address.key())?;
+        write.raw_bind_parameter(2, state.from as i64)?;
+        if state.doc.is_empty() {
+            return Ok(write.raw_execute()? == 1);
+        }
+        write.raw_bind_parameter(3, &state.doc)?;
+        for (n, field) in state.fields.iter().enumerate() {
+            write.raw_bind_parameter(n + 4, super::query::sql(field.clone()))?;
+        }
+        Ok(write.raw_execute()? == 1)
+    };
+    if state.doc.is_empty() {
+        return run(&sql.forget);
     }
-    Ok(write.raw_execute()? == 1)
+    // Of what was forgotten nothing is there, and its owner still knows the revision.
+    Ok(state.from > 0 && run(&sql.update)? || run(&sql.insert)?)
 }
 
 fn end(group: &mut Group<'_>, commit: &Commit, done: &Done) -> Result<bool, Abort> {

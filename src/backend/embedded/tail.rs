@@ -108,6 +108,7 @@ mod tests {
             reply: None,
             cause: None,
             asked: None,
+            then: None,
             note: None,
         };
         Fresh { position: Position::new(0, number), envelope: Arc::new(envelope), size }

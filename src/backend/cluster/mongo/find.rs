@@ -25,7 +25,7 @@ pub(in crate::backend::cluster) struct Saved {
     pub(in crate::backend::cluster) redo: Option<(Position, Vec<u8>)>,
 }
 
-fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
+pub(super) fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
     let state = match doc.get("state")? {
         Some(state) => {
             let mut only = RawDocumentBuf::new();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! { _id: key, state: …, rev, epoch, witness, redo }
+//! { _id: key, gone: when, rev, epoch, witness, redo }      of an actor that was forgotten
 //! ```
 //!
 //! `rev` counts the writes, `epoch` is the newest lease that touched the document; every write names
@@ -10,6 +11,7 @@
 //! [protocol](super).
 
 mod find;
+mod forget;
 mod write;
 
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 
 pub(super) use self::{
     find::{Saved, hello, load, query},
+    forget::{forget, forgotten},
     write::{StateOp, Written},
 };
 use crate::{
@@ -79,7 +82,7 @@ impl States {
 
     /// Creates the indexes of a kind.
     pub(super) async fn declare(&self, kind: &str, indexes: &[Index]) -> Result<()> {
-        let models: Vec<IndexModel> = indexes
+        let mut models: Vec<IndexModel> = indexes
             .iter()
             .map(|index| {
                 let mut keys = Document::new();
@@ -92,9 +95,7 @@ impl States {
                 IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build()
             })
             .collect();
-        if models.is_empty() {
-            return Ok(());
-        }
+        models.push(forget::index());
         let collection = self.db.collection::<Document>(kind);
         collection
             .create_indexes(models)

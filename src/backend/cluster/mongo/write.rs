@@ -51,6 +51,7 @@ impl StateOp {
         state: &StateWrite,
         epoch: u64,
         redo: Option<(Position, Vec<u8>)>,
+        at: i64,
         reply: oneshot::Sender<Written>,
     ) -> Result<Self> {
         let mut digest = Xxh3::new();
@@ -64,6 +65,11 @@ impl StateOp {
         }
         let digest = digest.digest() as i64;
         doc.append(cstr!("digest"), digest);
+        if state.doc.is_empty() {
+            doc.append(cstr!("gone"), at);
+            let kind = address.kind().to_owned();
+            return Ok(Self { kind, key: key.to_owned(), from: state.from, epoch, doc, digest, reply });
+        }
         for element in RawDocument::from_bytes(&state.doc)? {
             let (name, value) = element?;
             doc.append(name, value);
