@@ -9,7 +9,6 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod coordination;
-pub mod coordination;
 pub mod durable;
 pub mod ended;
 pub mod envelope;
