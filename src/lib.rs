@@ -43,8 +43,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Node, Page, Query, RequestId, Result, Retry,
-        Secret, Waits,
+        Actor, Address, App, At, Context, Error, Feature, Index, Key, Missed, Node, Overlap, Page, Query, RequestId,
+        Result, Retry, Schedule, Secret, Waits,
     };
 }
 

@@ -6,13 +6,12 @@
 
 pub mod schedule;
 
-use crate::feature::Feature;
+use crate::{error::Result, feature::Feature};
 
 /// What the kinds of built-in actors begin with.
 pub(crate) const RESERVED: &str = "greenroom_";
 
 /// The actors that every node runs besides those of its features.
-pub(crate) fn builtin(features: &[Feature]) -> Feature {
-    let _ = features;
-    Feature::default()
+pub(crate) fn builtin(features: &[Feature]) -> Result<Feature> {
+    Ok(Feature::default().actor(schedule::actor(features)?))
 }

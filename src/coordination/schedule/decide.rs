@@ -91,8 +91,10 @@ pub(super) fn decide(state: &mut State, name: &str, now: i64, event: Event) -> R
 }
 
 fn declared(name: &str) -> Error {
-    Error::terminal(format!("the schedule {name:?} is declared by a feature: it can be paused, not changed at run time"))
-        .code("declared_schedule")
+    Error::terminal(format!(
+        "the schedule {name:?} is declared by a feature: it can be paused, not changed at run time"
+    ))
+    .code("declared_schedule")
 }
 
 /// Makes a schedule, or changes one. Whatever was due by the old definition is settled by it, whatever is due

@@ -21,6 +21,8 @@ struct Sim {
     state: State,
     /// The node's clock.
     now: i64,
+    /// The latest that it ever showed when something happened.
+    latest: i64,
     /// Due times of the timers in the store.
     timers: Vec<i64>,
     /// Slots that began, ever.
@@ -39,6 +41,7 @@ fn every(seconds: i64) -> Schedule {
 
 impl Sim {
     fn happens(&mut self, event: Event) -> Result<Follow, crate::Error> {
+        self.latest = self.latest.max(self.now);
         let before = self.state.clone();
         let follow = decide(&mut self.state, NAME, self.now, event);
         match &follow {
@@ -58,7 +61,8 @@ impl Sim {
         let Some(course) = &self.state else { return self.open.push(run) };
         if !run.wanted {
             assert!(self.begun.insert(run.slot), "slot {} began twice", run.slot);
-            assert!(run.slot <= self.now, "slot {} began early, at {}", run.slot, self.now);
+            // What waited may begin when the clock has been set back.
+            assert!(run.slot <= self.latest, "slot {} began early, at {}", run.slot, self.latest);
         }
         if course.definition.follows() {
             let alone = course.definition.overlap != Overlap::Allow;
@@ -259,7 +263,8 @@ fn of_missed_slots_one_runs_or_all_or_none_as_was_said() {
 
 #[test]
 fn a_slot_that_is_too_late_does_not_run() {
-    let mut sim = world(every(10).missed(Missed::All { most: 9 }).within(std::time::Duration::from_secs(12)), By::Feature);
+    let mut sim =
+        world(every(10).missed(Missed::All { most: 9 }).within(std::time::Duration::from_secs(12)), By::Feature);
     passes(&mut sim, 35);
     assert_eq!(sim.begun, [1_030_000].into(), "and those that are 15 s late and more do not");
     assert_eq!(sim.state.unwrap().left_out, 2);
@@ -318,7 +323,7 @@ fn paused_it_takes_nothing_and_goes_on_with_the_next() {
     passes(&mut once, 25);
     once.happens(Event::Resume).unwrap();
     once.timers_come(false);
-    assert_eq!(once.begun.len() + once.open.len(), 1);
+    assert_eq!(once.begun, [1_005_000].into());
 }
 
 #[test]
@@ -386,7 +391,7 @@ fn history_says_how_each_ended_and_for_how_many_nothing_happened() {
     let mut sim = world(every(10).history(3), By::Feature);
     passes(&mut sim, 10);
     passes(&mut sim, 30);
-    let run = sim.open[0];
+    let run = sim.open.remove(0);
     sim.happens(Event::Ended { run, outcome: Outcome::DeadLettered, attempts: 8, at: sim.now }).unwrap();
     passes(&mut sim, 35);
     let history = &sim.state.as_ref().unwrap().history;

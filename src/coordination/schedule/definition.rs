@@ -313,7 +313,8 @@ mod tests {
             let bson = bson::serialize_to_vec(&definition).unwrap();
             assert_eq!(bson::deserialize_from_slice::<Definition>(&bson).unwrap(), definition);
         }
-        let [skip, queue, allow] = [Overlap::Skip, Overlap::Queue, Overlap::Allow].map(|o| serde_json::to_string(&o).unwrap());
+        let [skip, queue, allow] =
+            [Overlap::Skip, Overlap::Queue, Overlap::Allow].map(|o| serde_json::to_string(&o).unwrap());
         assert_eq!([&*skip, &*queue, &*allow], [r#""s""#, r#""q""#, r#""a""#]);
         let missed = [Missed::Once, Missed::Skip].map(|missed| serde_json::to_string(&missed).unwrap());
         assert_eq!(missed, [r#""o""#, r#""s""#]);
@@ -332,7 +333,10 @@ mod tests {
             (Schedule::date("some day"), "expected one such as"),
         ] {
             let error = define(bad).unwrap_err();
-            assert!(error.is_terminal() && error.has_code("bad_schedule") && error.to_string().contains(why), "{error}");
+            assert!(
+                error.is_terminal() && error.has_code("bad_schedule") && error.to_string().contains(why),
+                "{error}"
+            );
         }
         let error = hour().define("a/b".parse().unwrap(), "x".repeat(COMMAND + 1), 0).unwrap_err();
         assert!(error.to_string().contains("expected at most 65536"), "{error}");
