@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+#[cfg(test)]
+pub(crate) use schedule::PastView;
 pub(crate) use schedule::{SchedulePage, ScheduleView};
 pub(crate) use story::StoryView;
 #[cfg(test)]

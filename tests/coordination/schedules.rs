@@ -377,3 +377,38 @@ fn slots_that_pass_while_nothing_runs_are_made_up_as_was_said() {
     assert_eq!(missed(Missed::All { most: 2 }), (vec![4, 5], 3));
     assert_eq!(missed(Missed::Skip), (vec![], 5));
 }
+
+/// A node among others on the same servers, by the machine's clock.
+async fn among_others(options: &greenroom::backend::cluster::Options, feature: Feature) -> Node {
+    let backend = Arc::new(greenroom::backend::cluster::Cluster::open(options.clone()).unwrap());
+    let settings = Settings { arbiters: 0, ..Settings::default() };
+    let start = Start { backend, features: vec![feature], settings, clock: Clock::System };
+    Node::start(start).await.unwrap()
+}
+
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done().await {
+        assert!(begun.elapsed() < MINUTE, "{what} did not come");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn while_an_old_build_runs_what_only_it_declares_goes_on() {
+    actix::System::new().block_on(async {
+        let mut options = Which::Redis.cluster(&Default::default()).unwrap();
+        options.lease = SECOND;
+        let old = among_others(&options, bell("often", Schedule::every(SECOND), Ring::Now)).await;
+        let new = among_others(&options, Feature::new(Bell)).await;
+        until("both", async || new.nodes().await.unwrap().len() == 2).await;
+        let rung = async || new.state::<Bell>("tower").await.unwrap().unwrap_or_default().slots.len();
+        let before = rung().await;
+        until("three more", async || rung().await >= before + 3).await;
+        assert_eq!(new.scheduled("often").await.unwrap().unwrap().status, Standing::Active);
+        old.drain(SECOND).await;
+        let status = async || new.scheduled("often").await.unwrap().unwrap().status;
+        until("its end", async || status().await == Standing::Orphaned).await;
+        new.drain(SECOND).await;
+    });
+}

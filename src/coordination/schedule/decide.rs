@@ -5,6 +5,8 @@
 //! due when that slot fires or before. A slot is taken by moving `next` past it, together with what it
 //! begins: so it is taken once, whoever's clock says what, and however often a timer comes.
 
+use jiff::Timestamp;
+
 use super::{
     course::{By, Course, Outcome, Past, Run, State},
     definition::{Definition, MOST_WAITING, Overlap},
@@ -304,8 +306,9 @@ impl Going<'_> {
         }
         match (self.course.running, self.course.definition.overlap) {
             (Some(running), Overlap::Skip) => {
-                let of = running.slot;
-                Err(Error::terminal(format!("the run of slot {of} has not ended, and runs must not overlap"))
+                let of = Timestamp::from_millisecond(running.slot)
+                    .map_or_else(|_| running.slot.to_string(), |t| t.to_string());
+                Err(Error::terminal(format!("the run of {of} has not ended, and runs must not overlap"))
                     .code("still_running"))
             }
             (_, overlap) => {

@@ -91,14 +91,11 @@ impl Declared {
         &self.digest
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
-    }
-
     /// Whether this node declares it, or another may.
     pub(super) fn anywhere(&self, name: &str, shared: &Shared) -> bool {
-        let others = || shared.others.as_ref().map(|others| others.members()).unwrap_or_default();
-        self.has(name) || others().iter().any(|member| member.info.schedules.as_deref() != Some(&self.digest))
+        let members = || shared.others.as_ref().map(|others| others.members()).unwrap_or_default();
+        self.by_name.contains_key(name)
+            || members().iter().any(|member| member.info.schedules.as_deref() != Some(&self.digest))
     }
 }
 
