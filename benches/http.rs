@@ -90,6 +90,7 @@ async fn bare(store: web::Data<Bare>, key: web::Path<String>, body: web::Json<Ad
         cause: None,
         asked: None,
         then: None,
+        slot: None,
         note: None,
     };
     let append = Append { envelope, due: None, idempotency: None };

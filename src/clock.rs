@@ -2,11 +2,25 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
+
+/// What the clock of this process shows besides the machine's, in milliseconds.
+static SHIFT: AtomicI64 = AtomicI64::new(0);
+/// How soon it is noticed that the machine's clock was set, or that the machine slept.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Lets the clock of this process jump by so many milliseconds. For programs that are tested with clocks that
+/// jump.
+pub fn jump(by: i64) {
+    SHIFT.fetch_add(by, Ordering::Relaxed);
+}
 
 /// Reads the time and waits for it. Cheap to clone.
 #[derive(Clone, Default)]
@@ -23,7 +37,10 @@ impl Clock {
     pub fn now(&self) -> i64 {
         match self {
             // A clock before 1970 reads as 1970: timers wait rather than fire early.
-            Clock::System => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64),
+            Clock::System => {
+                let machine = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+                machine.saturating_add(SHIFT.load(Ordering::Relaxed))
+            }
             Clock::Virtual(clock) => clock.lock().now,
         }
     }
@@ -56,6 +73,19 @@ impl Clock {
                     std::future::pending::<()>().await;
                 }
             }
+        }
+    }
+
+    /// Waits until the clock shows `time`, be it set forward or back meanwhile. Never returns before it does.
+    pub async fn until(&self, time: i64) {
+        loop {
+            let left = time.saturating_sub(self.now());
+            if left <= 0 {
+                return;
+            }
+            let left = Duration::from_millis(left as u64);
+            // Waiting goes by another clock, which nobody sets.
+            self.sleep(if matches!(self, Clock::System) { left.min(LOOK) } else { left }).await;
         }
     }
 
@@ -145,5 +175,11 @@ mod tests {
         assert_eq!(hands.next_due(), Some(1_010));
         hands.advance(Duration::from_millis(1));
         assert!(sleep.as_mut().now_or_never().is_some());
+        let mut until = Box::pin(clock.until(1_020));
+        hands.advance_to(1_019);
+        assert!(until.as_mut().now_or_never().is_none());
+        hands.advance_to(1_020);
+        assert!(until.as_mut().now_or_never().is_some());
+        assert!(clock.until(5).now_or_never().is_some());
     }
 }

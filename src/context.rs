@@ -138,6 +138,12 @@ impl<A: Actor> Context<A> {
         self.about.envelope.accepted
     }
 
+    /// Which slot of a schedule this command is for, in milliseconds since the Unix epoch: when it was to run,
+    /// however late it does. `None` when no schedule told it.
+    pub fn slot(&self) -> Option<i64> {
+        self.about.envelope.slot
+    }
+
     /// A text that is the same in every attempt of this command and in no other command: give it
     /// to a vendor as the idempotency key. A [step](Context::run) has one of its own.
     pub fn idempotency_key(&self) -> String {
@@ -164,6 +170,11 @@ impl<A: Actor> Context<A> {
     fn leave(&self, envelope: Result<Envelope>) -> Tell<'_> {
         let index = self.outbox.borrow_mut().push(envelope);
         Tell { outbox: &self.outbox, index, clock: &self.journal.shared.clock, mark: self.journal.shared.token() }
+    }
+
+    /// Fails this command for what it did.
+    pub(crate) fn refuse(&self, error: Error) {
+        self.outbox.borrow_mut().refuse(error);
     }
 
     /// Takes back what was told to `to` with [`then`](Tell::then) this actor and this
@@ -232,6 +243,7 @@ impl<A: Actor> Context<A> {
             cause: Some(self.about.position),
             asked: None,
             then: None,
+            slot: None,
             note: None,
         }
     }

@@ -175,6 +175,9 @@ pub struct Envelope {
     /// Who is told how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Box<Then>>,
+    /// The slot of the schedule that told it, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<i64>,
     /// What it brings, if it is no command; `command` is null then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<Note>>,
@@ -198,6 +201,7 @@ impl Envelope {
             cause: None,
             asked: None,
             then: None,
+            slot: None,
             note: Some(Box::new(note)),
         }
     }
@@ -232,6 +236,7 @@ mod tests {
             cause: Some(Position::new(1, 9)),
             asked: None,
             then: None,
+            slot: None,
             note: None,
         };
         assert_eq!(

@@ -8,6 +8,7 @@ mod histogram;
 mod http;
 mod kind;
 mod labels;
+mod schedule;
 
 use std::{
     collections::HashMap,
@@ -52,6 +53,7 @@ struct Inner {
     served: Family<Served, Counter>,
     served_seconds: Family<Route, Histogram, fn() -> Histogram>,
     event_streams: Gauge,
+    schedules: schedule::Schedules,
 }
 
 impl Default for Metrics {
@@ -79,6 +81,7 @@ impl Default for Metrics {
             served: Family::default(),
             served_seconds: Family::new_with_constructor(Histogram::seconds),
             event_streams: Gauge::default(),
+            schedules: schedule::Schedules::register(&mut registry),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -211,6 +214,16 @@ impl Metrics {
         self.inner.event_streams.inc_by(delta);
     }
 
+    /// Slots of schedules were `taken`, `missed` or `skipped`.
+    pub fn slots(&self, outcome: &str, count: u64) {
+        self.inner.schedules.slots(outcome, count);
+    }
+
+    /// A slot was taken so many seconds after it was to fire.
+    pub fn slot_lag(&self, seconds: f64) {
+        self.inner.schedules.lag(seconds);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -245,6 +258,8 @@ mod tests {
         metrics.activations(2);
         metrics.activation_bytes(4096);
         metrics.mailbox_oldest(1.5);
+        metrics.slots("missed", 3);
+        metrics.slot_lag(0.2);
         metrics.ledger(&Ledger { accepted: 5, completed: 2, failed: 1, bytes: 99, ..Ledger::default() });
         metrics.http("/orders/{id}", "GET", 200, 0.000_4);
         metrics.http("/orders/{id}", "BREW", 405, 0.000_4);
@@ -272,6 +287,8 @@ mod tests {
             "greenroom_http_requests_total{route=\"/orders/{id}\",method=\"OTHER\",status=\"405\"} 1",
             "greenroom_http_request_seconds_count{route=\"/orders/{id}\",method=\"GET\"} 1",
             "greenroom_http_event_streams 0",
+            "greenroom_schedule_slots_total{outcome=\"missed\"} 3",
+            "greenroom_schedule_lag_seconds_count 1",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

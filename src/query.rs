@@ -77,6 +77,7 @@ pub struct Query {
     pub(crate) sort: Option<(String, bool)>,
     pub(crate) limit: Option<usize>,
     pub(crate) cursor: Option<String>,
+    pub(crate) prefix: Option<String>,
 }
 
 impl Query {
@@ -86,6 +87,19 @@ impl Query {
     /// Everything, in order of key.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Only actors whose key begins with this, in order of key. Nothing else can be filtered or sorted by.
+    pub fn prefix(mut self, key: impl Into<String>) -> Self {
+        self.prefix = Some(key.into()).filter(|key| !key.is_empty());
+        self
+    }
+
+    /// The range of keys that begin with the prefix: from the first on, and before the second.
+    pub(crate) fn keys(&self) -> Option<(String, String)> {
+        let from = self.prefix.clone()?;
+        let to = format!("{from}{}", char::MAX);
+        Some((from, to))
     }
 
     /// Only where `field` equals `value`.
@@ -144,6 +158,9 @@ impl Query {
         if self.equal.is_empty() && ordered.is_none() {
             return Ok(());
         }
+        if self.prefix.is_some() {
+            return Err(Error::terminal("a query by the beginning of the key can filter and sort by nothing else"));
+        }
         let serves = |index: &Index| {
             let (head, rest) = index.fields.split_at(self.equal.len().min(index.fields.len()));
             head.len() == self.equal.len()
@@ -178,6 +195,8 @@ mod tests {
         let indexes = [Index::on(["customer", "status", "placed_at"]), Index::on(["customer", "placed_at"])];
         let ok = |q: Query| q.check("order", &indexes);
         assert!(ok(Query::new()).is_ok());
+        assert!(ok(Query::new().prefix("a")).is_ok());
+        assert!(ok(Query::new().prefix("a").eq("customer", "ann")).is_err());
         assert!(ok(Query::new().eq("status", "paid").eq("customer", "ann").newest_by("placed_at")).is_ok());
         assert!(ok(Query::new().eq("customer", "ann").oldest_by("placed_at")).is_ok());
         assert!(ok(Query::new().eq("status", "paid")).unwrap_err().to_string().contains("declared are"));

@@ -99,6 +99,7 @@ pub(crate) fn envelope(kind: &str, key: u64, request: bool) -> Append {
         cause: None,
         asked: None,
         then: None,
+        slot: None,
         note: None,
     };
     Append { envelope, due: None, idempotency: None }

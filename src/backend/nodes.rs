@@ -79,6 +79,9 @@ pub struct NodeInfo {
     pub version: String,
     /// When it joined, in milliseconds since the Unix epoch, by its own clock.
     pub since: i64,
+    /// A digest of the names of the schedules that its features declare; `None` before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedules: Option<String>,
 }
 
 /// The nodes that share the store. A store of one process has one node, number 1, and none of this
@@ -109,6 +112,11 @@ pub trait Nodes: Send + Sync + 'static {
 
     /// What others post to this node; the first caller gets it.
     fn letters(&self) -> Option<mpsc::UnboundedReceiver<Vec<u8>>>;
+
+    /// Tells the others (from the next beat on) which schedules this node declares, by a digest.
+    fn declares(&self, schedules: &str) {
+        let _ = schedules;
+    }
 
     /// Tells the others (with the next beat) where this node's gateway is.
     fn announce(&self, listen: &str) -> Result<()>;

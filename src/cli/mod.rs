@@ -14,6 +14,7 @@ mod partitions;
 mod replay;
 mod request;
 mod resize;
+mod schedules;
 mod send;
 mod serve;
 mod story;
@@ -108,6 +109,7 @@ enum Verb {
     Send(send::Send),
     Request(request::Request),
     Dead(dead::Dead),
+    Schedules(schedules::Schedules),
     Replay(replay::Replay),
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
@@ -175,6 +177,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Send(command) => command.run(&cx),
         Verb::Request(command) => command.run(&cx),
         Verb::Dead(command) => command.run(&cx),
+        Verb::Schedules(command) => command.run(&cx),
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),

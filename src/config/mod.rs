@@ -6,7 +6,7 @@ mod secret;
 mod sections;
 mod shown;
 mod strict;
-mod suggest;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 mod units;

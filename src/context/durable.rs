@@ -222,6 +222,7 @@ impl<A: Actor> Context<A> {
         let carried = Envelope {
             asked: me.asked.clone(),
             then: me.then.clone(),
+            slot: me.slot,
             reply: me.reply,
             request: me.request,
             ..envelope

@@ -72,6 +72,16 @@ impl Tell<'_> {
         self
     }
 
+    /// Says for which slot of a schedule it is.
+    pub(crate) fn slot(self, slot: i64) -> Self {
+        let mut outbox = self.outbox.borrow_mut();
+        if let Some(sent) = self.index.and_then(|index| outbox.sent.get_mut(index)) {
+            Arc::make_mut(&mut sent.envelope).slot = Some(slot);
+        }
+        drop(outbox);
+        self
+    }
+
     /// Tells `to` how it ended, by the very commit that ends it: a command that holds the [`Ended`] it is
     /// given. `command` is called at once, with something that stands in for it, so it must only put it in
     /// its place.

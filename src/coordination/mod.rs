@@ -4,13 +4,14 @@
 //!
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
-use crate::feature::Feature;
+pub mod schedule;
+
+use crate::{error::Result, feature::Feature};
 
 /// What the kinds of built-in actors begin with.
 pub(crate) const RESERVED: &str = "greenroom_";
 
 /// The actors that every node runs besides those of its features.
-pub(crate) fn builtin(features: &[Feature]) -> Feature {
-    let _ = features;
-    Feature::default()
+pub(crate) fn builtin(features: &[Feature]) -> Result<Feature> {
+    Ok(Feature::default().actor(schedule::actor(features)?))
 }

@@ -22,7 +22,7 @@ use super::{
     operations,
     problem::Problem,
     problems::{self, METHOD_NOT_ALLOWED, NOT_FOUND},
-    requests,
+    requests, schedules,
     settings::Settings,
     shared::Shared,
     signals,
@@ -57,6 +57,10 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::redrive)
         .service(dead_letters::show)
         .service(dead_letters::discard)
+        .service(schedules::list)
+        .service(schedules::show)
+        .service(schedules::steer)
+        .service(schedules::delete)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(operations::ledger)

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
+mod schedule;
 mod story;
 
 use std::collections::HashMap;
@@ -10,6 +11,9 @@ use std::collections::HashMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+#[cfg(test)]
+pub(crate) use schedule::PastView;
+pub(crate) use schedule::{SchedulePage, ScheduleView};
 pub(crate) use story::StoryView;
 #[cfg(test)]
 pub(crate) use story::{LineView, WaitView};

@@ -3,6 +3,7 @@
 mod accepting;
 mod durable;
 mod operating;
+mod schedules;
 mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -22,7 +22,10 @@ use crate::{
     address::{Address, At},
     backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
-    coordination::{RESERVED, builtin},
+    coordination::{
+        RESERVED, builtin,
+        schedule::{Declared, declare},
+    },
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
     feature::Feature,
@@ -60,7 +63,7 @@ pub use super::requests::Cancel;
 /// ```
 #[derive(Clone)]
 pub struct Node {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) arbiters: Arc<Arbiters>,
     pub(super) post: Option<Arc<Post>>,
     nodes: Option<Arc<Nodes>>,
@@ -113,6 +116,8 @@ impl Node {
 
     pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
         let kinds = kinds(&start.features)?;
+        let declared = Declared::of(&start.features)?;
+        start.backend.declares(declared.digest());
         for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
@@ -122,6 +127,7 @@ impl Node {
         let nodes = Nodes::start(&shared, &arbiters).await?;
         let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
+        actix::spawn(declare(node.clone(), declared));
         Ok(node)
     }
 
@@ -161,6 +167,7 @@ impl Node {
             cause: None,
             asked: None,
             then: None,
+            slot: None,
             note: None,
         };
         let append = Append { envelope, due: accept.due, idempotency: accept.idempotency };
@@ -357,6 +364,6 @@ pub(super) fn kinds(features: &[Feature]) -> Result<HashMap<&'static str, Arc<dy
             return Err(Error::terminal(format!("two features have the kind {:?}: kinds are unique", kind.name())));
         }
     }
-    kinds.extend(builtin(features).kinds.into_iter().map(|kind| (kind.name(), kind)));
+    kinds.extend(builtin(features)?.kinds.into_iter().map(|kind| (kind.name(), kind)));
     Ok(kinds)
 }

@@ -80,10 +80,11 @@ pub(crate) async fn due(room: Rc<Room>) {
             Ok(due) if due.messages.is_empty() => {
                 let deferred = room.signals.deferred.notified();
                 match due.next {
-                    Some(next) => {
-                        let wait = Duration::from_millis((next - now).max(1) as u64);
-                        room.shared.clock.limit(wait, deferred).await;
-                    }
+                    Some(next) => tokio::select! {
+                        biased;
+                        () = deferred => {}
+                        () = room.shared.clock.until(next.max(now + 1)) => {}
+                    },
                     None => deferred.await,
                 }
             }

@@ -32,4 +32,7 @@ mod waiting;
 mod world;
 
 pub use self::{random::Random, stores::Which, vendor::Vendor, world::World};
-pub use crate::runtime::faults::{Point, kill_at};
+pub use crate::{
+    clock::jump,
+    runtime::faults::{Point, kill_at},
+};

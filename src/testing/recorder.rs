@@ -321,6 +321,10 @@ impl Nodes for Recorder {
         self.nodes().letters()
     }
 
+    fn declares(&self, schedules: &str) {
+        self.nodes().declares(schedules);
+    }
+
     fn announce(&self, listen: &str) -> Result<()> {
         self.nodes().announce(listen)
     }

@@ -67,6 +67,7 @@ fn envelope(to: &str, command: &str) -> Envelope {
         cause: None,
         asked: None,
         then: None,
+        slot: None,
         note: None,
     }
 }

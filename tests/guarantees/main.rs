@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bells;
 mod crash;
 mod g01_kept;
 mod g02_order;

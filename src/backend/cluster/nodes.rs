@@ -214,6 +214,10 @@ impl Nodes for Cluster {
         self.core.letters.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    fn declares(&self, schedules: &str) {
+        self.core.membership.lock().info.schedules = Some(schedules.to_owned());
+    }
+
     fn announce(&self, listen: &str) -> Result<()> {
         self.core.membership.lock().info.listen = Some(listen.to_owned());
         Ok(())

@@ -27,6 +27,10 @@ pub(super) fn run(db: &Connection, kind: &str, query: &Query) -> Result<Rows> {
         clauses.push(format!("{} IS ?", column(field)));
         values.push(sql(value.clone()));
     }
+    if let Some((from, to)) = query.keys() {
+        clauses.push("key >= ? AND key < ?".to_owned());
+        values.extend([from, to].map(Sql::Text));
+    }
     let range = query.range.as_ref();
     if let Some((field, from, to)) = range {
         for (bound, compare) in [(from, ">="), (to, "<")] {

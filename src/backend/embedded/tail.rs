@@ -109,6 +109,7 @@ mod tests {
             cause: None,
             asked: None,
             then: None,
+            slot: None,
             note: None,
         };
         Fresh { position: Position::new(0, number), envelope: Arc::new(envelope), size }

@@ -79,6 +79,9 @@ pub(in crate::backend::cluster) async fn query(states: &States, kind: &str, quer
 async fn select(states: &States, kind: &str, query: &Query) -> Result<Rows> {
     let mut clauses = vec![doc! { "state": { "$exists": true } }];
     clauses.extend(query.equal.iter().map(|(field, value)| doc! { format!("state.{field}"): bson(value) }));
+    if let Some((from, to)) = query.keys() {
+        clauses.push(doc! { "_id": { "$gte": from, "$lt": to } });
+    }
     let range = query.range.as_ref();
     if let Some((field, from, to)) = range {
         for (bound, compare) in [(from, "$gte"), (to, "$lt")] {

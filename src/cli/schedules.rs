@@ -1,0 +1,290 @@
+//! `schedules`: what is told by the clock. List, look, pause, resume, run now, delete.
+
+use std::io::{IsTerminal, Write};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    Context, Verdict,
+    http::encode,
+    nodes::{cell, items},
+    output::{Output, Tone, moment, table},
+    target::{Place, Target},
+    trouble::Trouble,
+};
+use crate::{
+    app::App,
+    coordination::schedule::{self, Steer},
+    error::Error,
+};
+
+/// List schedules, show one with its last slots and its next ones, or steer it
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  greenroom schedules
+  greenroom schedules --prefix remind/ --limit 20
+  greenroom schedules reconcile
+  greenroom schedules reconcile pause        until resume; what runs goes on
+  greenroom schedules reconcile run          now, whenever the next slot is
+
+Slots that pass while it is paused do not run. What is deleted and declared by a feature is there again
+when a node starts: pause it instead. With no server running, one is started for the moment it takes to
+steer; what is due by then is told.")]
+pub(super) struct Schedules {
+    /// Its name
+    name: Option<String>,
+    /// What to do with it; without, it is shown
+    verb: Option<Verb>,
+    /// Only those whose names begin with this
+    #[arg(long, conflicts_with = "name")]
+    prefix: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, conflicts_with = "name", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Go on after the page that gave this cursor
+    #[arg(long, conflicts_with = "name")]
+    cursor: Option<String>,
+    /// Do not ask before deleting
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq)]
+enum Verb {
+    /// Take no slots until it is resumed
+    Pause,
+    /// Go on with the next slot
+    Resume,
+    /// Run now
+    Run,
+    /// Remove it
+    Delete,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Run => "run",
+            Self::Delete => "delete",
+        }
+    }
+
+    fn steer(self) -> Steer {
+        match self {
+            Self::Pause => Steer::Pause,
+            Self::Resume => Steer::Resume,
+            Self::Run => Steer::Run,
+            Self::Delete => Steer::Delete,
+        }
+    }
+}
+
+impl Schedules {
+    pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
+        match (self.name.clone(), self.verb) {
+            (None, _) => self.list(cx),
+            (Some(name), None) => self.show(cx, &name),
+            (Some(name), Some(verb)) => {
+                if verb == Verb::Delete && !self.yes {
+                    confirm(&name)?;
+                }
+                self.steer(cx, &name, verb)
+            }
+        }
+    }
+
+    fn list(&self, cx: &Context) -> Result<Verdict, Trouble> {
+        let (config, _) = cx.load(self.place.flags())?;
+        let page = match self.place.resolve(config)? {
+            Target::Server(server) => {
+                let mut path = format!("/admin/schedules?limit={}", self.limit);
+                for (name, value) in [("prefix", &self.prefix), ("cursor", &self.cursor)] {
+                    path += &value.as_ref().map(|value| format!("&{name}={}", encode(value))).unwrap_or_default();
+                }
+                server.get(&path)?
+            }
+            Target::Store(store) => {
+                let (prefix, cursor) = (self.prefix.clone().unwrap_or_default(), self.cursor.clone());
+                let limit = usize::from(self.limit);
+                store.read(|backend| async move {
+                    let (items, cursor) = schedule::list(&*backend, &prefix, cursor, limit).await?;
+                    Ok(json!({ "items": items, "cursor": cursor }))
+                })?
+            }
+        };
+        let out = &cx.out;
+        if out.json {
+            out.value(&page)?;
+            return Ok(Verdict::Fine);
+        }
+        let found = items(&page);
+        if found.is_empty() {
+            out.line("No schedules.");
+            return Ok(Verdict::Fine);
+        }
+        let head = ["NAME", "STATUS", "NEXT", "WHEN", "TO", "TAKEN", "LEFT OUT"].map(str::to_owned).to_vec();
+        let rows: Vec<Vec<String>> = std::iter::once(head).chain(found.iter().map(row)).collect();
+        for (i, line) in table(&rows).iter().enumerate() {
+            out.line(if i == 0 { out.tone(Tone::Dim, line) } else { line.clone() });
+        }
+        if let Some(cursor) = page.get("cursor").and_then(Value::as_str) {
+            out.line(format!("… more: --cursor {cursor}"));
+        }
+        out.next("greenroom schedules NAME, for its last slots and its next ones");
+        Ok(Verdict::Fine)
+    }
+
+    fn show(&self, cx: &Context, name: &str) -> Result<Verdict, Trouble> {
+        let (config, _) = cx.load(self.place.flags())?;
+        let found = match self.place.resolve(config)? {
+            Target::Server(server) => server.get(&format!("/admin/schedules/{}", encode(name)))?,
+            Target::Store(store) => {
+                let name = name.to_owned();
+                store.read(|backend| async move {
+                    let found = schedule::one(&*backend, &name).await?;
+                    Ok(serde_json::to_value(found.ok_or_else(|| unknown(&name))?)?)
+                })?
+            }
+        };
+        if cx.out.json {
+            cx.out.value(&found)?;
+        } else {
+            print(&found, &cx.out);
+            let verb = if cell(&found, "status") == "paused" { "resume" } else { "pause, or run" };
+            cx.out.next(format!("greenroom schedules {name} {verb}"));
+        }
+        Ok(Verdict::Fine)
+    }
+
+    fn steer(&self, cx: &Context, name: &str, verb: Verb) -> Result<Verdict, Trouble> {
+        let (config, features) = cx.load(self.place.flags())?;
+        let answer = match self.place.resolve(config)? {
+            Target::Server(server) => {
+                let path = format!("/admin/schedules/{}", encode(name));
+                match verb {
+                    Verb::Delete => server.delete(&path)?,
+                    _ => server.post(&format!("{path}/{}", verb.word()), &json!({}))?,
+                }
+            }
+            Target::Store(store) => {
+                let app = App::new(store.config()).version(cx.product.version);
+                let name = name.to_owned();
+                features.into_iter().fold(app, App::feature).run_until(|node| async move {
+                    node.steer(&name, verb.steer()).await?;
+                    Ok(match node.scheduled(&name).await? {
+                        Some(view) => serde_json::to_value(view)?,
+                        None => json!({ "deleted": name }),
+                    })
+                })?
+            }
+        };
+        if cx.out.json {
+            cx.out.value(&answer)?;
+        } else if verb == Verb::Delete {
+            cx.out.line(format!("{name} is deleted."));
+        } else {
+            print(&answer, &cx.out);
+        }
+        Ok(Verdict::Fine)
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::terminal(format!("there is no schedule {name:?}"))
+}
+
+/// What cannot be undone is asked for twice.
+fn confirm(name: &str) -> Result<(), Trouble> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Trouble::usage(format!("deleting {name} cannot be undone")).help("say --yes if you are sure"));
+    }
+    let mut answer = String::new();
+    let _ = write!(std::io::stderr(), "Delete the schedule {name}? [y/N] ");
+    let read = std::io::stdin().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(Trouble::new("nothing was deleted")),
+    }
+}
+
+/// When its slots are, in a few words.
+fn when(schedule: &Value) -> String {
+    let of = |kind: &str, name: &str| schedule.get("when").and_then(|when| when.get(kind)?.get(name).cloned());
+    let number = |kind, name| of(kind, name).and_then(|value| value.as_i64());
+    if let Some(expression) = of("cron", "expression") {
+        let zone = of("cron", "zone").unwrap_or_default();
+        return format!("{} {}", expression.as_str().unwrap_or("?"), zone.as_str().unwrap_or_default());
+    }
+    match (number("every", "period_ms"), number("once", "at")) {
+        (Some(period), _) if period % 1000 == 0 => format!("every {} s", period / 1000),
+        (Some(period), _) => format!("every {period} ms"),
+        (None, Some(at)) => format!("once {}", moment(at)),
+        _ => "?".to_owned(),
+    }
+}
+
+fn at(item: &Value, name: &str) -> String {
+    item.get(name).and_then(Value::as_i64).map_or_else(|| "-".to_owned(), moment)
+}
+
+fn row(schedule: &Value) -> Vec<String> {
+    vec![
+        cell(schedule, "name"),
+        cell(schedule, "status"),
+        at(schedule, "next_at"),
+        when(schedule),
+        cell(schedule, "to"),
+        cell(schedule, "taken"),
+        cell(schedule, "left_out"),
+    ]
+}
+
+fn print(schedule: &Value, out: &Output) {
+    let status = cell(schedule, "status");
+    let tone = match status.as_str() {
+        "active" => Tone::Good,
+        "orphaned" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    out.line(format!("{}  {}", out.tone(Tone::Bold, &cell(schedule, "name")), out.tone(tone, &status)));
+    out.line(format!("  when      {}", when(schedule)));
+    out.line(format!("  tells     {} {}", cell(schedule, "to"), cell(schedule, "command")));
+    out.line(format!("  missed    {}, overlap {}", cell(schedule, "missed"), cell(schedule, "overlap")));
+    out.line(format!("  slots     {} taken, {} left out", cell(schedule, "taken"), cell(schedule, "left_out")));
+    if let Some(running) = schedule.get("running").and_then(Value::as_i64) {
+        out.line(format!("  running   {}, {} waiting", moment(running), cell(schedule, "waiting")));
+    }
+    let next = schedule.get("next").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for (i, slot) in next.iter().filter_map(Value::as_i64).enumerate() {
+        out.line(format!("  {}{}", if i == 0 { "next      " } else { "          " }, moment(slot)));
+    }
+    let history = schedule.get("history").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for (i, past) in history.iter().enumerate() {
+        out.line(format!("  {}{}", if i == 0 { "last      " } else { "          " }, line(past)));
+    }
+}
+
+/// What became of one slot.
+fn line(past: &Value) -> String {
+    let number = |name: &str| past.get(name).and_then(Value::as_i64);
+    let mut line = format!("{}  {}", at(past, "slot"), cell(past, "outcome"));
+    if let Some(slots) = number("slots").filter(|slots| *slots > 1) {
+        line += &format!(" ({slots} slots)");
+    }
+    if past.get("wanted") == Some(&Value::Bool(true)) {
+        line += ", wanted";
+    }
+    if let Some(took) = number("took_ms") {
+        line += &format!(", took {took} ms");
+    }
+    if let Some(attempts) = number("attempts").filter(|attempts| *attempts > 1) {
+        line += &format!(", {attempts} attempts");
+    }
+    line
+}
