@@ -52,3 +52,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/WORKFLOWS.md")]
 mod workflows {}
+
+/// So is that of docs/SCHEDULES.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/SCHEDULES.md")]
+mod schedules {}

@@ -37,6 +37,12 @@ fn timer_outlives_its_process() {
 }
 
 #[test]
+fn schedule_makes_up_for_the_time_nobody_was_there() {
+    let said = run("schedule");
+    assert!(said.contains("seconds were reported, each once") && said.ends_with("ann was reminded\n"), "{said}");
+}
+
+#[test]
 fn retry_gives_up_in_order_and_comes_back() {
     assert!(run("retry").ends_with("redriven: Completed\n"));
 }

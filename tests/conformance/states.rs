@@ -78,3 +78,20 @@ fn an_index_declared_later_knows_what_was_saved_before() {
         assert_eq!(keys(&backend, Query::new().eq("customer", "ann").eq("status", "paid")).await.0, ["k"]);
     });
 }
+
+#[test]
+fn keys_are_found_by_how_they_begin() {
+    each(|backend| async move {
+        backend.declare("row", true, &indexes()).await.unwrap();
+        for key in ["a", "b", "b/1", "b/2", "b/ä", "b0", "c"] {
+            save(&backend, key, Row { customer: "ann", status: "paid", placed: None }, &indexes()).await;
+        }
+        let of = async |prefix: &str| keys(&backend, Query::new().prefix(prefix)).await.0;
+        assert_eq!(of("b/").await, ["b/1", "b/2", "b/ä"]);
+        assert_eq!(of("b").await, ["b", "b/1", "b/2", "b/ä", "b0"]);
+        assert_eq!((of("").await.len(), of("d").await.len()), (7, 0));
+        let (first, cursor) = keys(&backend, Query::new().prefix("b/").limit(2)).await;
+        let (rest, end) = keys(&backend, Query::new().prefix("b/").limit(2).after(cursor.unwrap())).await;
+        assert_eq!((first, rest, end), (vec!["b/1".to_owned(), "b/2".to_owned()], vec!["b/ä".to_owned()], None));
+    });
+}

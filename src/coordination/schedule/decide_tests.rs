@@ -173,6 +173,10 @@ proptest! {
                 Step::Run => { let _ = sim.happens(Event::Run); }
             }
         }
+        // What is left over goes by itself, and one timer is left at the most.
+        sim.now = sim.latest + 100 * SECOND;
+        sim.timers_come(false);
+        prop_assert!(sim.timers.len() <= 1, "{:?}", sim.timers);
     }
 
     #[test]

@@ -195,7 +195,9 @@ impl Schedule {
             Times::Once(time) => Spec::Once(time),
             Times::Date(text) => Spec::Once(date(&text, zone.as_deref())?),
         };
-        when.read()?;
+        if let (Spec::Cron { text, .. }, None) = (&when, when.read()?.next(0)) {
+            return Err(bad(format!("cron expression {text:?} never comes: expected a date that some year has")));
+        }
         if let Missed::All { most } = missed
             && !(1..=MOST_WAITING).contains(&(most as usize))
         {
@@ -325,6 +327,7 @@ mod tests {
         let hour = || Schedule::cron("0 * * * *");
         for (bad, why) in [
             (Schedule::cron("0 99 * * *"), "the hour is \"99\""),
+            (Schedule::cron("0 0 30 2 *"), "never comes"),
             (hour().zone("Mars/Olympus"), "there is no time zone \"Mars/Olympus\""),
             (Schedule::every(Duration::from_millis(10)), "expected 1000 ms"),
             (hour().missed(Missed::All { most: 0 }), "expected 1 to 1000"),
