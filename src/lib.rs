@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod coordination;
 pub mod durable;
 pub mod envelope;
 pub mod error;

@@ -24,7 +24,7 @@ use prometheus_client::{
 pub use histogram::Histogram;
 pub use http::HttpMetrics;
 pub use kind::KindMetrics;
-use labels::{Entry, Known, Route, Served, Source};
+use labels::{Entry, Event, Known, Route, Served, Source};
 
 use crate::backend::Ledger;
 
@@ -52,6 +52,7 @@ struct Inner {
     served: Family<Served, Counter>,
     served_seconds: Family<Route, Histogram, fn() -> Histogram>,
     event_streams: Gauge,
+    sessions: Family<Event, Counter>,
 }
 
 impl Default for Metrics {
@@ -79,6 +80,7 @@ impl Default for Metrics {
             served: Family::default(),
             served_seconds: Family::new_with_constructor(Histogram::seconds),
             event_streams: Gauge::default(),
+            sessions: Family::default(),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -104,6 +106,7 @@ impl Inner {
         let time = "Time from a request's head to its answer's head";
         to.register_with_unit("http_request", time, Unit::Seconds, self.served_seconds.clone());
         to.register("http_event_streams", "Open streams of server-sent events", self.event_streams.clone());
+        to.register("session_events", "What happened to sessions", self.sessions.clone());
     }
 }
 
@@ -211,6 +214,11 @@ impl Metrics {
         self.inner.event_streams.inc_by(delta);
     }
 
+    /// Something happened to sessions so many times. `event` is one of the program's own words.
+    pub fn sessions(&self, event: &'static str, times: u64) {
+        self.inner.sessions.get_or_create(&Event { event }).inc_by(times);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -248,6 +256,7 @@ mod tests {
         metrics.ledger(&Ledger { accepted: 5, completed: 2, failed: 1, bytes: 99, ..Ledger::default() });
         metrics.http("/orders/{id}", "GET", 200, 0.000_4);
         metrics.http("/orders/{id}", "BREW", 405, 0.000_4);
+        metrics.sessions("login", 2);
         let text = metrics.encode();
         for line in [
             "greenroom_commands_total{kind=\"order\",outcome=\"completed\"} 1",
@@ -272,6 +281,7 @@ mod tests {
             "greenroom_http_requests_total{route=\"/orders/{id}\",method=\"OTHER\",status=\"405\"} 1",
             "greenroom_http_request_seconds_count{route=\"/orders/{id}\",method=\"GET\"} 1",
             "greenroom_http_event_streams 0",
+            "greenroom_session_events_total{event=\"login\"} 2",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

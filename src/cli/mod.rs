@@ -16,6 +16,7 @@ mod request;
 mod resize;
 mod send;
 mod serve;
+mod sessions;
 mod story;
 mod target;
 #[cfg(test)]
@@ -112,6 +113,7 @@ enum Verb {
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
     Partitions(partitions::Partitions),
+    Sessions(sessions::SessionsCommand),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -179,6 +181,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
+        Verb::Sessions(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),
         Verb::Completions(command) => command.run(&cx),

@@ -22,7 +22,7 @@ use super::{
     operations,
     problem::Problem,
     problems::{self, METHOD_NOT_ALLOWED, NOT_FOUND},
-    requests,
+    requests, sessions,
     settings::Settings,
     shared::Shared,
     signals,
@@ -59,6 +59,9 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::discard)
         .service(nodes::nodes)
         .service(nodes::partitions)
+        .service(sessions::list)
+        .service(sessions::revoke_all)
+        .service(sessions::revoke)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)

@@ -22,6 +22,7 @@ use crate::{
     address::{Address, At},
     backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
+    coordination::session::Sessions,
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
     feature::Feature,
@@ -112,6 +113,7 @@ impl Node {
 
     pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
         let kinds = kinds(&start.features)?;
+        start.settings.session.check()?;
         for kind in start.features.iter().flat_map(|feature| &feature.kinds) {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
@@ -312,6 +314,11 @@ impl Node {
     /// Whether no other node can answer for this one.
     pub(crate) fn is_alone(&self) -> bool {
         self.post.is_none()
+    }
+
+    /// The sessions of the people who use the product, for code outside of a request.
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
     }
 
     /// The node's clock.

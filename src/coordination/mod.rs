@@ -1,0 +1,3 @@
+//! What nodes and their clients do together.
+
+pub mod session;
