@@ -97,10 +97,8 @@ fn open(
         over = room(db, user, per_user, new.seen)?;
     }
     let Issued { digest, at, former } = new.issued;
-    db.prepare_cached(&format!(
-        "INSERT INTO sessions({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    ))?
-    .execute(params![
+    db.prepare_cached(&format!("INSERT INTO sessions({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))?
+        .execute(params![
         name.0,
         new.user,
         new.created,
@@ -189,8 +187,11 @@ fn end_all(db: &Connection, user: &str, but: Option<SessionName>, now: i64) -> R
         .prepare_cached("DELETE FROM sessions WHERE user = ?1 AND (?2 IS NULL OR name <> ?2)")?
         .execute(params![user, but.map(|but| but.0)])?;
     let era = now.max(era(db, user)? + 1);
-    db.prepare_cached("INSERT OR REPLACE INTO session_eras VALUES (?, ?, ?)")?
-        .execute(params![user, era, now.saturating_add(ERA_KEPT)])?;
+    db.prepare_cached("INSERT OR REPLACE INTO session_eras VALUES (?, ?, ?)")?.execute(params![
+        user,
+        era,
+        now.saturating_add(ERA_KEPT)
+    ])?;
     Ok(ended)
 }
 

@@ -43,23 +43,23 @@ pub(crate) async fn settled(response: ServiceResponse<BoxBody>) -> ServiceRespon
 
 impl Session {
     async fn settle(&self) -> Result<(), Problem> {
-        let changes = self.changes();
-        match (self.held(), changes.is_empty()) {
-            (Held::Live(live), true) => self.keep(&live).await,
-            (Held::Live(live), false) => {
-                self.write(&live, &changes).await?;
+        let data = self.data()?;
+        match self.held() {
+            // What is as it was need not be written.
+            Held::Live(live) if data == live.data => self.keep(&live).await,
+            Held::Live(live) => {
+                self.write(&live, &self.changes()).await?;
                 if self.sessions().is_stale(&live.record) {
                     self.renew(&live).await;
                 }
             }
-            (Held::Replaced, false) => return Err(replaced()),
-            (Held::Nothing, false) => {
+            _ if data.is_empty() => {}
+            Held::Replaced => return Err(replaced()),
+            Held::Nothing => {
                 let id = Id::new(None);
-                let data = self.encode(&self.data()?)?;
-                self.sessions().open(&id, None, data, self.agent(), None).await?;
+                self.sessions().open(&id, None, self.encode(&data)?, self.agent(), None).await?;
                 self.say(Cookie::Set(id));
             }
-            (_, true) => {}
         }
         Ok(())
     }

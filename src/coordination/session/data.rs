@@ -28,10 +28,6 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.made.is_empty()
-    }
-
     pub(super) fn reads(&mut self, key: &str) {
         if !self.read.contains(key) {
             self.read.insert(key.to_owned());

@@ -97,13 +97,7 @@ impl Live {
 }
 
 impl Session {
-    pub(super) fn new(
-        sessions: Sessions,
-        secure: bool,
-        agent: String,
-        held: Held,
-        cookie: Option<Cookie>,
-    ) -> Self {
+    pub(super) fn new(sessions: Sessions, secure: bool, agent: String, held: Held, cookie: Option<Cookie>) -> Self {
         let state = RefCell::new(State { held, changes: Changes::default(), cookie, answered: false });
         Self(Rc::new(Slot { sessions, secure, agent, state }))
     }
