@@ -5,3 +5,4 @@ mod support;
 
 mod approvals;
 mod orders;
+mod sessions;
