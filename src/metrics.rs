@@ -25,7 +25,7 @@ use prometheus_client::{
 pub use histogram::Histogram;
 pub use http::HttpMetrics;
 pub use kind::KindMetrics;
-use labels::{Entry, Known, Route, Served, Source};
+use labels::{Entry, Event, Known, Route, Served, Source};
 
 use crate::backend::Ledger;
 
@@ -54,6 +54,7 @@ struct Inner {
     served_seconds: Family<Route, Histogram, fn() -> Histogram>,
     event_streams: Gauge,
     schedules: schedule::Schedules,
+    sessions: Family<Event, Counter>,
 }
 
 impl Default for Metrics {
@@ -82,6 +83,7 @@ impl Default for Metrics {
             served_seconds: Family::new_with_constructor(Histogram::seconds),
             event_streams: Gauge::default(),
             schedules: schedule::Schedules::register(&mut registry),
+            sessions: Family::default(),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -107,6 +109,7 @@ impl Inner {
         let time = "Time from a request's head to its answer's head";
         to.register_with_unit("http_request", time, Unit::Seconds, self.served_seconds.clone());
         to.register("http_event_streams", "Open streams of server-sent events", self.event_streams.clone());
+        to.register("session_events", "What happened to sessions", self.sessions.clone());
     }
 }
 
@@ -224,6 +227,11 @@ impl Metrics {
         self.inner.schedules.lag(seconds);
     }
 
+    /// Something happened to sessions so many times. `event` is one of the program's own words.
+    pub fn sessions(&self, event: &'static str, times: u64) {
+        self.inner.sessions.get_or_create(&Event { event }).inc_by(times);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -263,6 +271,7 @@ mod tests {
         metrics.ledger(&Ledger { accepted: 5, completed: 2, failed: 1, bytes: 99, ..Ledger::default() });
         metrics.http("/orders/{id}", "GET", 200, 0.000_4);
         metrics.http("/orders/{id}", "BREW", 405, 0.000_4);
+        metrics.sessions("login", 2);
         let text = metrics.encode();
         for line in [
             "greenroom_commands_total{kind=\"order\",outcome=\"completed\"} 1",
@@ -289,6 +298,7 @@ mod tests {
             "greenroom_http_event_streams 0",
             "greenroom_schedule_slots_total{outcome=\"missed\"} 3",
             "greenroom_schedule_lag_seconds_count 1",
+            "greenroom_session_events_total{event=\"login\"} 2",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

@@ -59,6 +59,13 @@ fn checkout_is_approved_or_undone() {
     assert!(said.ends_with("refunds: 1, tea on the shelf: 9\n"), "{said}");
 }
 
+#[test]
+fn sessions_are_nobodys_who_knew_them_before() {
+    let said = run("sessions");
+    assert!(said.starts_with("after the login: ann with 1 cups\nwith the cookie of before: 401\n"), "{said}");
+    assert!(said.ends_with("revoked: 1\nafter that: 401\n"), "{said}");
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

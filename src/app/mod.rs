@@ -129,6 +129,7 @@ async fn start(
 ) -> Result<Node> {
     let mut settings = config.runtime.settings();
     settings.build = version.unwrap_or(settings.build);
+    settings.session = config.session.settings();
     let node = Node::start(Start { backend, features, settings, clock: Clock::System }).await;
     node.map_err(|e: Error| e.context("starting the node"))
 }

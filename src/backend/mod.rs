@@ -21,6 +21,7 @@ pub mod embedded;
 pub mod ledger;
 pub mod message;
 pub mod nodes;
+pub mod sessions;
 
 use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
@@ -32,6 +33,7 @@ pub use message::{
     Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
 pub use nodes::{Acquired, Lease, Leases, Member, NodeInfo, Nodes, Owner};
+pub use sessions::Sessions;
 
 use crate::{
     address::Address,
@@ -44,9 +46,15 @@ use crate::{
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything a node needs of its store.
-pub trait Backend: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books {}
+pub trait Backend:
+    Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions
+{
+}
 
-impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books> Backend for T {}
+impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions> Backend
+    for T
+{
+}
 
 /// Durable mailboxes, one per partition.
 pub trait Mailbox: Send + Sync + 'static {

@@ -17,6 +17,7 @@ mod resize;
 mod schedules;
 mod send;
 mod serve;
+mod sessions;
 mod story;
 mod target;
 #[cfg(test)]
@@ -114,6 +115,7 @@ enum Verb {
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
     Partitions(partitions::Partitions),
+    Sessions(sessions::SessionsCommand),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -182,6 +184,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
+        Verb::Sessions(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),
         Verb::Completions(command) => command.run(&cx),

@@ -41,6 +41,9 @@ fn the_documented_forms_are_read() {
         "partitions --busy --json --data d",
         "partitions resize 64 --dry-run",
         "partitions resize 64 --yes --json",
+        "sessions ann",
+        "sessions ann --revoke --data d --json",
+        "sessions ann --revoke --id AAAAAAAAAAAAAAAA",
         "config check --json",
         "config defaults",
         "doctor --data d",
@@ -63,6 +66,8 @@ fn mistakes_are_refused_with_what_was_expected() {
         ("schedules reconcile --prefix a", "cannot be used with"),
         ("partitions resize 4097", "1..=4096"),
         ("partitions resize", "<PARTITIONS>"),
+        ("sessions ann --id AAAAAAAAAAAAAAAA", "--revoke"),
+        ("sessions ann --revoke --id 7", "16 characters"),
     ] {
         let error = parse(args).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{args}");
@@ -82,6 +87,7 @@ fn help_teaches_by_example_under_the_products_own_name() {
         "audit",
         "nodes",
         "partitions",
+        "sessions",
         "config check",
         "doctor",
         "completions",
@@ -154,6 +160,9 @@ mod offline {
         assert_eq!(exits("audit --json"), fine);
         assert_eq!(exits("nodes"), fine);
         assert_eq!(exits("partitions --busy"), fine);
+        assert_eq!(exits("sessions ann"), fine);
+        assert_eq!(exits("sessions ann --revoke"), fine);
+        assert_eq!(exits("sessions ann --revoke --id AAAAAAAAAAAAAAAA"), wrong, "there is none of that name");
         let audit =
             wait(crate::backend::Books::audit(&crate::backend::embedded::Embedded::inspect(dir.path()).unwrap()))
                 .unwrap();

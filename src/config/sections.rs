@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::{duration, secret::Secret, size};
 use crate::{
     backend::{cluster, embedded},
+    coordination::session,
     gateway,
     request::MAX_PARTITIONS,
     runtime::settings::Settings,
@@ -158,6 +159,7 @@ pub(crate) struct Gateway {
     #[serde(deserialize_with = "duration")]
     pub(crate) heartbeat: Duration,
     pub(crate) cors_origins: Vec<String>,
+    affinity: Option<String>,
 }
 
 impl Gateway {
@@ -180,6 +182,43 @@ impl Gateway {
             heartbeat: self.heartbeat,
             cors_origins: self.cors_origins.clone(),
             admin_token,
+            affinity: self.affinity.clone(),
+        }
+    }
+}
+
+/// `[session]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Session {
+    #[serde(deserialize_with = "duration")]
+    idle: Duration,
+    #[serde(deserialize_with = "duration")]
+    absolute: Duration,
+    #[serde(deserialize_with = "duration")]
+    rotate: Duration,
+    #[serde(deserialize_with = "duration")]
+    grace: Duration,
+    cookie: String,
+    secure: session::Secure,
+    #[serde(deserialize_with = "positive")]
+    per_user: usize,
+    #[serde(deserialize_with = "size")]
+    bytes: usize,
+    secret: Option<Secret>,
+}
+
+impl Session {
+    pub(crate) fn settings(&self) -> session::Settings {
+        session::Settings {
+            idle: self.idle,
+            absolute: self.absolute,
+            rotate: self.rotate,
+            grace: self.grace,
+            cookie: self.cookie.clone(),
+            secure: self.secure,
+            per_user: self.per_user,
+            bytes: self.bytes,
+            secret: self.secret.clone().unwrap_or_default(),
         }
     }
 }

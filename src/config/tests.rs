@@ -24,6 +24,8 @@ fn the_defaults_are_what_the_code_says() {
     let settings = crate::runtime::settings::Settings::default();
     assert_eq!(format!("{:?}", config.runtime.settings()), format!("{settings:?}"));
     assert_eq!(format!("{:?}", config.store.embedded()), format!("{:?}", crate::backend::embedded::Options::default()));
+    let session = crate::coordination::session::Settings::default();
+    assert_eq!(format!("{:?}", config.session.settings()), format!("{session:?}"));
     let gateway = config.gateway.settings(None, config.drain.deadline);
     assert_eq!(format!("{gateway:?}"), format!("{:?}", crate::gateway::Settings::default()));
 }

@@ -5,6 +5,7 @@
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
 pub mod schedule;
+pub mod session;
 
 use crate::{error::Result, feature::Feature};
 

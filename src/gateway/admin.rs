@@ -85,7 +85,7 @@ fn is_direct_and_local(listen: IpAddr, peer: Option<IpAddr>, headers: &HeaderMap
 }
 
 /// Whether a `Host` header names the loopback address.
-fn is_local_host(host: &str) -> bool {
+pub(crate) fn is_local_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some(parts) => parts,
         None => host.split_at(host.find(':').unwrap_or(host.len())),

@@ -26,13 +26,13 @@ use futures_util::FutureExt;
 use tracing::{Instrument, debug_span};
 
 use super::{
-    compress,
+    affinity, compress,
     exchange::Exchange,
     problem::{MEDIA_TYPE, Problem},
     problems::{self, HEAD_TOO_LARGE, INTERNAL, TIMED_OUT},
     shared::Shared,
 };
-use crate::metrics::HttpMetrics;
+use crate::{coordination::session, metrics::HttpMetrics};
 
 static NOSNIFF: (HeaderName, HeaderValue) = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
@@ -101,12 +101,13 @@ where
         let span =
             debug_span!("http", method = %asked.method, path = asked.uri.path(), trace = %asked.exchange.trace.id());
         let service = self.service.clone();
-        let inner = AssertUnwindSafe(async move { service.call(req).await }).catch_unwind();
+        let inner = async move { Ok(session::settled(service.call(req).await?.map_into_boxed_body()).await) };
+        let inner = AssertUnwindSafe(inner).catch_unwind();
         let limited = tokio::time::timeout(worker.shared.settings.request_timeout, inner).instrument(span);
         Box::pin(async move {
             let problem = match limited.await {
                 Ok(Ok(Ok(response))) => {
-                    let (req, response) = response.map_into_boxed_body().into_parts();
+                    let (req, response) = response.into_parts();
                     return Ok(worker.finish(asked, req, response));
                 }
                 Ok(Ok(Err(error))) => problem_of(&error),
@@ -153,6 +154,8 @@ impl Worker {
         response = compress::apply(req.headers(), response);
         if self.shared.is_retiring() {
             response.head_mut().set_connection_type(ConnectionType::Close);
+        } else if let Some(node) = &self.shared.settings.affinity {
+            affinity::stick(node, req.headers(), response.headers_mut());
         }
         let route = req.match_pattern();
         self.record(&asked, route.as_deref().unwrap_or(UNMATCHED), status);

@@ -14,12 +14,17 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
-//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `schedules`, `nodes`, `operations` behind
-//!   `admin`: the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
+//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside.
+//! * `dead_letters`, `schedules`, `sessions`, `nodes`, `operations` behind `admin`: the operator's side.
+//! * `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
+//! * `cookies`; `affinity`: the one by which a load balancer brings a client back to its node. Sessions are in
+//!   [`coordination::session`](crate::coordination::session).
 
 mod accepted;
 mod admin;
+mod affinity;
 mod compress;
+pub(crate) mod cookies;
 mod dead_letters;
 pub mod decode;
 mod docs;
@@ -42,10 +47,12 @@ mod routes;
 mod schedules;
 mod schemas;
 pub mod server;
+mod sessions;
 pub mod settings;
 mod shared;
 mod signals;
 
+pub(crate) use admin::is_local_host;
 pub use decode::Checked;
 pub use extract::{Raw, Valid, ValidPath, ValidQuery};
 pub use intake::{Acceptance, Intake};

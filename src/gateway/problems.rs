@@ -41,6 +41,10 @@ classes! {
         "errors names the header and the reason. Nothing was accepted.";
     UNAUTHORIZED = "unauthorized" 401 "The admin token is missing or wrong":
         "Send Authorization: Bearer with the token that the configuration calls admin_token.";
+    NOT_LOGGED_IN = "not-logged-in" 401 "Nobody is logged in":
+        "Log in. A session ends when nobody used it for some time, when it is old, and when it is revoked.";
+    CROSS_ORIGIN = "cross-origin" 403 "The request does not come from our own pages":
+        "What changes something under a session must show that it is from the same origin: browsers send Sec-Fetch-Site or Origin. Other clients send Origin with the scheme and host they talk to.";
     ADMIN_CLOSED = "admin-closed" 403 "Administration is closed to this caller":
         "Without an admin_token, /admin serves only direct callers on the loopback address. Configure an admin_token to use it from elsewhere.";
     NOT_FOUND = "not-found" 404 "There is no such thing":
@@ -55,6 +59,12 @@ classes! {
         "It was accepted, and cancelled before it ran.";
     ENDED = "ended" 409 "The request has ended and takes no signals":
         "Nobody waits for the signal any more. The members of the request say how it stands.";
+    SESSION_REPLACED = "session-replaced" 409 "The session was given up meanwhile":
+        "Another request logged in or out, or the session was revoked, while this one was on its way. What it was to change in the session was not changed; send it again with the present cookie.";
+    SESSION_CONFLICT = "session-conflict" 409 "Another request changed the same value of the session":
+        "key names it. What this request was to change in the session was not changed; send it again.";
+    LOGIN_REVOKED = "login-revoked" 409 "All sessions of the user were revoked during the login":
+        "Nobody was logged in. Log in again.";
     EXPIRED = "expired" 410 "The request ended longer ago than results are kept":
         "It did end, but how is no longer known.";
     BODY_TOO_LARGE = "body-too-large" 413 "The body is too large":

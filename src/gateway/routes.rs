@@ -22,7 +22,7 @@ use super::{
     operations,
     problem::Problem,
     problems::{self, METHOD_NOT_ALLOWED, NOT_FOUND},
-    requests, schedules,
+    requests, schedules, sessions,
     settings::Settings,
     shared::Shared,
     signals,
@@ -63,6 +63,9 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(schedules::delete)
         .service(nodes::nodes)
         .service(nodes::partitions)
+        .service(sessions::list)
+        .service(sessions::revoke_all)
+        .service(sessions::revoke)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)

@@ -264,6 +264,35 @@ pub(crate) struct PartitionsView {
     items: Vec<PartitionView>,
 }
 
+/// A session of a user.
+#[derive(ToSchema)]
+pub(crate) struct SessionView {
+    /// What it is called; it opens nothing.
+    id: String,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    created: i64,
+    /// When it was used last, within a tenth of `session.idle`, in milliseconds since the Unix epoch.
+    seen: i64,
+    /// When it ends unless it is used, in milliseconds since the Unix epoch.
+    until: i64,
+    /// What the client says of itself.
+    agent: String,
+}
+
+/// The sessions of a user.
+#[derive(ToSchema)]
+pub(crate) struct SessionsView {
+    items: Vec<SessionView>,
+}
+
+/// How many were ended.
+#[derive(ToSchema)]
+pub(crate) struct EndedView {
+    /// How many.
+    #[schema(minimum = 0)]
+    count: u64,
+}
+
 /// The ledger held against what is there.
 #[derive(ToSchema)]
 pub(crate) struct AuditView {

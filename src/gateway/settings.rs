@@ -46,6 +46,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// The bearer token of `/admin`. Without one, `/admin` is open on loopback and closed elsewhere.
     pub admin_token: Option<String>,
+    /// The name of this node in the cookie by which a load balancer brings clients back to it.
+    pub affinity: Option<String>,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             cors_origins: Vec::new(),
             admin_token: None,
+            affinity: None,
         }
     }
 }
@@ -101,6 +104,11 @@ impl Settings {
                 "gateway cors_origins has {origin:?}: expected scheme://host[:port] without a path, or *"
             )));
         }
+        if let Some(name) = self.affinity.as_ref().filter(|name| !is_node(name)) {
+            return Err(Error::terminal(format!(
+                "gateway affinity is {name:?}: expected this node's own name, 1 to 64 letters, digits, - or _"
+            )));
+        }
         match &self.admin_token {
             Some(token) if token.len() < Self::MIN_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) => {
                 Err(Error::terminal(format!(
@@ -111,6 +119,11 @@ impl Settings {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether `text` can be a node's name in cookies and load balancers.
+fn is_node(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// Whether `text` is a web origin as browsers send it.
@@ -144,6 +157,7 @@ impl fmt::Debug for Settings {
             heartbeat,
             cors_origins,
             admin_token,
+            affinity,
         } = self;
         f.debug_struct("Settings")
             .field("listen", listen)
@@ -163,6 +177,7 @@ impl fmt::Debug for Settings {
             .field("heartbeat", heartbeat)
             .field("cors_origins", cors_origins)
             .field("admin_token", &admin_token.as_ref().map(|_| "redacted"))
+            .field("affinity", affinity)
             .finish()
     }
 }
@@ -183,6 +198,7 @@ mod tests {
         assert!(with(|s| s.max_wait = Duration::from_secs(600)).contains("request_timeout"));
         assert!(with(|s| s.cors_origins = vec!["https://a.example/path".into()]).contains("cors_origins"));
         assert!(with(|s| s.admin_token = Some("short".into())).contains("admin_token"));
+        assert!(with(|s| s.affinity = Some("node a".into())).contains("affinity"));
     }
 
     #[test]

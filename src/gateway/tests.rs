@@ -5,6 +5,7 @@ mod durable;
 mod operating;
 mod schedules;
 mod server;
+mod sessions;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -30,6 +30,11 @@ pub(super) struct Entry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Event {
+    pub(super) event: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Served {
     pub(super) route: String,
     pub(super) method: &'static str,

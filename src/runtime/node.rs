@@ -25,6 +25,7 @@ use crate::{
     coordination::{
         RESERVED, builtin,
         schedule::{Declared, declare},
+        session::Sessions,
     },
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
@@ -118,6 +119,7 @@ impl Node {
         let kinds = kinds(&start.features)?;
         let declared = Declared::of(&start.features)?;
         start.backend.declares(declared.digest());
+        start.settings.session.check()?;
         for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
@@ -323,6 +325,11 @@ impl Node {
     /// Whether no other node can answer for this one.
     pub(crate) fn is_alone(&self) -> bool {
         self.post.is_none()
+    }
+
+    /// The sessions of the people who use the product, for code outside of a request.
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
     }
 
     /// The node's clock.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     backend::Backend,
     clock::Clock,
+    coordination::session::Sessions,
     envelope::{Position, ReplyTo},
     error::Result,
     metrics::Metrics,
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) sessions: Sessions,
     pub(crate) settings: Settings,
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
@@ -58,15 +60,17 @@ impl Shared {
         faults: Faults,
         seed: u64,
     ) -> Self {
+        let metrics = Metrics::default();
         Self {
             secret: backend.secret(),
+            sessions: Sessions::new(backend.clone(), clock.clone(), metrics.clone(), settings.session.clone()),
             others: backend.lease_time().map(|_| Others::default()),
             since: clock.now(),
             listen: OnceLock::new(),
             open: AtomicUsize::new(0),
             backend,
             clock,
-            metrics: Metrics::default(),
+            metrics,
             settings,
             kinds,
             waiting: Waiting::default(),

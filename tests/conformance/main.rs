@@ -9,6 +9,7 @@ mod journals;
 mod mailbox;
 mod protocol;
 mod resize;
+mod sessions;
 mod states;
 
 use std::{future::Future, sync::Arc};

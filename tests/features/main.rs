@@ -6,3 +6,4 @@ mod support;
 mod approvals;
 mod orders;
 mod schedules;
+mod sessions;

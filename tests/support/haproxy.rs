@@ -44,10 +44,16 @@ impl Haproxy {
     }
 
     fn of(backends: &[String], connections: &str) -> Self {
+        Self::configured(|dir, port| configuration(dir, port, backends, connections))
+    }
+
+    /// With the configuration that is made of its directory and its port. It is to have a socket `stats`
+    /// in there, and servers that are called `node…`.
+    pub fn configured(configuration: impl Fn(&Path, u16) -> String) -> Self {
         port::started("haproxy", |port| {
             let dir = TempDir::new().expect("a directory");
             let config = dir.path().join("haproxy.cfg");
-            fs::write(&config, configuration(dir.path(), port, backends, connections)).expect("written");
+            fs::write(&config, configuration(dir.path(), port)).expect("written");
             // -db: in the foreground.
             let arguments = vec!["-db".to_owned(), "-f".to_owned(), config.display().to_string()];
             let mut process = Process::start("haproxy", dir, arguments);

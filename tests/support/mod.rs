@@ -1,5 +1,5 @@
-//! What black-box tests share: the real binary as a process, the real servers it needs, a load
-//! balancer and load in front of it, a small HTTP client, seeded randomness, and waiting for a
+//! What black-box tests share: the real binary as a process, the real servers it needs, load
+//! balancers and load in front of it, a small HTTP client, seeded randomness, and waiting for a
 //! condition instead of for a time.
 
 // Each test target uses its own part of it.
@@ -10,6 +10,7 @@ pub mod haproxy;
 pub mod history;
 pub mod http;
 pub mod load;
+pub mod nginx;
 pub mod random;
 pub mod server;
 pub mod servers;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use haproxy::Haproxy;
 pub use http::{Answer, Client};
 pub use load::Load;
+pub use nginx::Nginx;
 pub use random::Random;
 pub use server::Server;
 

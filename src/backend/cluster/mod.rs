@@ -60,6 +60,7 @@ mod place;
 mod redis;
 mod requests;
 mod resize;
+mod sessions;
 mod states;
 mod tail;
 

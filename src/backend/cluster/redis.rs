@@ -31,6 +31,7 @@ const LIBRARY: &str = concat!(
     include_str!("functions/look.lua"),
     include_str!("functions/resize.lua"),
     include_str!("functions/nodes.lua"),
+    include_str!("functions/session.lua"),
     include_str!("functions/names.lua"),
 );
 
@@ -184,6 +185,11 @@ impl Redis {
         format!("{}:{{{partition:04}}}", self.prefix)
     }
 
+    /// The prefix of the keys of a drawer of sessions.
+    pub(super) fn drawer_key(&self, drawer: u16) -> String {
+        format!("{}:{{s{drawer:04}}}", self.prefix)
+    }
+
     /// The prefix of the keys about nodes.
     pub(super) fn nodes_key(&self) -> String {
         format!("{}:{{nodes}}", self.prefix)
@@ -212,6 +218,16 @@ impl Redis {
     /// Calls a function that only reads a partition.
     pub(super) async fn look(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         self.invoke(&self.reader, self.key(partition), function, args).await
+    }
+
+    /// Calls a function that changes a drawer of sessions.
+    pub(super) async fn drawer(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.lanes[self.lane(drawer)], self.drawer_key(drawer), function, args).await
+    }
+
+    /// Calls a function that only reads a drawer of sessions.
+    pub(super) async fn look_drawer(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.reader, self.drawer_key(drawer), function, args).await
     }
 
     /// Calls a function about nodes.

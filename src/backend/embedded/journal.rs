@@ -125,7 +125,7 @@ fn waiting(db: &Connection, partition: u16) -> Result<Vec<Position>> {
 impl Journals for Embedded {
     fn journal(&self, position: Position) -> Fut<'_, Result<Vec<Vec<u8>>>> {
         let inspected = self.writing.is_none();
-        Box::pin(self.read(move |db| match inspected && !schema::has_journals(db)? {
+        Box::pin(self.read(move |db| match inspected && !schema::has_table(db, "journal")? {
             true => Ok(Vec::new()),
             false => read(db, position),
         }))
@@ -133,7 +133,7 @@ impl Journals for Embedded {
 
     fn journaled(&self, partition: u16) -> Fut<'_, Result<Vec<Position>>> {
         let inspected = self.writing.is_none();
-        Box::pin(self.read(move |db| match inspected && !schema::has_journals(db)? {
+        Box::pin(self.read(move |db| match inspected && !schema::has_table(db, "journal")? {
             true => Ok(Vec::new()),
             false => waiting(db, partition),
         }))

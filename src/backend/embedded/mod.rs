@@ -17,6 +17,7 @@ mod nodes;
 mod query;
 mod read;
 mod schema;
+mod sessions;
 mod tail;
 mod writer;
 
@@ -310,6 +311,7 @@ impl Requests for Embedded {
         Box::pin(async move {
             let (writer, mut expired) = (self.writer()?, 0);
             chores::write(writer, move |group| chores::expire_keys(group, now)).await?;
+            chores::write(writer, move |group| sessions::forget(group, now)).await?;
             for partition in 0..self.options.partitions {
                 expired += self.sweep(partition, before).await?;
             }

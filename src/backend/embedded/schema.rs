@@ -13,12 +13,23 @@ use crate::{
     request::MAX_PARTITIONS,
 };
 
-/// 2 since there are journals: [`bring_along`] makes one of a file of format 1.
-const FORMAT: i64 = 2;
+/// 2 since there are journals, 3 since there are sessions: [`bring_along`] makes one of a file of an
+/// earlier format.
+const FORMAT: i64 = 3;
 
 const JOURNAL: &str = "
 CREATE TABLE journal(
   position INTEGER NOT NULL, n INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY(position, n)) WITHOUT ROWID;
+";
+
+const SESSIONS: &str = "
+CREATE TABLE sessions(
+  name BLOB PRIMARY KEY, user TEXT, created INTEGER NOT NULL, seen INTEGER NOT NULL, until INTEGER NOT NULL,
+  ends INTEGER NOT NULL, rev INTEGER NOT NULL, agent TEXT NOT NULL, data BLOB NOT NULL,
+  digest BLOB, issued INTEGER NOT NULL, former BLOB, nonce BLOB, former_until INTEGER) WITHOUT ROWID;
+CREATE INDEX sessions_user ON sessions(user, created) WHERE user IS NOT NULL;
+CREATE INDEX sessions_until ON sessions(until);
+CREATE TABLE session_eras(user TEXT PRIMARY KEY, era INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 /// `position` packs partition and number (see [`Position`](crate::envelope::Position)), so each
@@ -110,6 +121,7 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(JOURNAL)?;
+    transaction.execute_batch(SESSIONS)?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT])?;
     transaction.execute("INSERT INTO meta VALUES ('partitions', ?)", [partitions])?;
     transaction.execute("INSERT INTO meta VALUES ('secret', ?)", [secret])?;
@@ -123,18 +135,20 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
 /// Makes a checked file of an earlier format one of this format.
 fn bring_along(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let risen = transaction.execute("UPDATE meta SET value = 2 WHERE name = 'format' AND value = 1", [])?;
-    if risen == 1 {
-        transaction.execute_batch(JOURNAL)?;
+    for (to, tables) in [(2, JOURNAL), (3, SESSIONS)] {
+        let risen = transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format' AND value = ?1 - 1", [to])?;
+        if risen == 1 {
+            transaction.execute_batch(tables)?;
+        }
     }
     transaction.commit()
 }
 
-/// Whether the file can hold journals: one of format 1 that is only read cannot.
-pub(super) fn has_journals(connection: &Connection) -> rusqlite::Result<bool> {
+/// Whether the file has this table: one of an earlier format that is only read may not.
+pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached("SELECT EXISTS(SELECT 1 FROM sqlite_master WHERE name = 'journal')")?
-        .query_row([], |row| row.get(0))
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM sqlite_master WHERE name = ?)")?
+        .query_row([name], |row| row.get(0))
 }
 
 /// Reads partitions and secret, after checking that this build understands the file.
