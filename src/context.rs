@@ -2,6 +2,7 @@
 //! things (those are in `durable`).
 
 mod durable;
+mod limits;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A feature is one value: its actors and its routes.
+//! A feature is one value: its actors, its routes and its limits.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     actor::Actor,
+    coordination::limit::Limit,
     runtime::kind::{Kind, Typed},
 };
 
@@ -17,6 +18,7 @@ pub type Routes = Arc<dyn Fn(&mut ServiceConfig<'_>) + Send + Sync>;
 pub struct Feature {
     pub(crate) kinds: Vec<Arc<dyn Kind>>,
     pub(crate) routes: Vec<Routes>,
+    pub(crate) limits: Vec<(String, Limit)>,
 }
 
 impl Feature {
@@ -35,6 +37,13 @@ impl Feature {
     /// document is made of the very routes that are served.
     pub fn routes(mut self, routes: impl Fn(&mut ServiceConfig<'_>) + Send + Sync + 'static) -> Self {
         self.routes.push(Arc::new(routes));
+        self
+    }
+
+    /// Declares a limit over all nodes, for [`Context::limit`](crate::Context::limit) and
+    /// [`Node::limits`](crate::Node::limits). `[[limits.named]]` of the configuration wins over it.
+    pub fn limit(mut self, name: impl Into<String>, limit: Limit) -> Self {
+        self.limits.push((name.into(), limit));
         self
     }
 }

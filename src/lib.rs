@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod coordination;
 pub mod durable;
 pub mod envelope;
 pub mod error;
@@ -27,6 +28,7 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
+    coordination::limit::Limit,
     durable::{Ask, Key, Run, Secret, Signal},
     error::{Error, Result},
     feature::Feature,
@@ -39,8 +41,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Node, Page, Query, RequestId, Result, Retry,
-        Secret, Waits,
+        Actor, Address, App, At, Context, Error, Feature, Index, Key, Limit, Node, Page, Query, RequestId, Result,
+        Retry, Secret, Waits,
     };
 }
 

@@ -8,6 +8,7 @@ mod histogram;
 mod http;
 mod kind;
 mod labels;
+mod limit;
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,8 @@ use prometheus_client::{
 pub use histogram::Histogram;
 pub use http::HttpMetrics;
 pub use kind::KindMetrics;
-use labels::{Entry, Known, Route, Served, Source};
+use labels::{Entry, Known, Limit, Route, Served, Source};
+pub use limit::LimitMetrics;
 
 use crate::backend::Ledger;
 
@@ -52,6 +54,7 @@ struct Inner {
     served: Family<Served, Counter>,
     served_seconds: Family<Route, Histogram, fn() -> Histogram>,
     event_streams: Gauge,
+    limits: Family<Limit, Counter>,
 }
 
 impl Default for Metrics {
@@ -64,6 +67,7 @@ impl Default for Metrics {
         );
         let inner = Inner {
             by_kind: kind::Families::register(&mut registry),
+            limits: LimitMetrics::register(&mut registry),
             kinds: RwLock::default(),
             accepted: Family::default(),
             commit_batch: Histogram::counts(),
@@ -211,6 +215,11 @@ impl Metrics {
         self.inner.event_streams.inc_by(delta);
     }
 
+    /// The handle of one limit: its name is the program's, never a client's.
+    pub fn limit(&self, name: &str) -> LimitMetrics {
+        LimitMetrics::of(&self.inner.limits, name)
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -248,6 +257,7 @@ mod tests {
         metrics.ledger(&Ledger { accepted: 5, completed: 2, failed: 1, bytes: 99, ..Ledger::default() });
         metrics.http("/orders/{id}", "GET", 200, 0.000_4);
         metrics.http("/orders/{id}", "BREW", 405, 0.000_4);
+        metrics.limit("openai").refused();
         let text = metrics.encode();
         for line in [
             "greenroom_commands_total{kind=\"order\",outcome=\"completed\"} 1",
@@ -272,6 +282,8 @@ mod tests {
             "greenroom_http_requests_total{route=\"/orders/{id}\",method=\"OTHER\",status=\"405\"} 1",
             "greenroom_http_request_seconds_count{route=\"/orders/{id}\",method=\"GET\"} 1",
             "greenroom_http_event_streams 0",
+            "greenroom_limit_asked_total{limit=\"openai\",outcome=\"refused\"} 1",
+            "greenroom_limit_asked_total{limit=\"openai\",outcome=\"allowed\"} 0",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

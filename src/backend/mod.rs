@@ -13,12 +13,14 @@
 //! dead letters ──► redriven into deferred, or discarded (= cancelled)
 //! ```
 
+pub(crate) mod bucket;
 pub mod cluster;
 pub mod commit;
 mod cursor;
 pub mod document;
 pub mod embedded;
 pub mod ledger;
+pub mod limits;
 pub mod message;
 pub mod nodes;
 
@@ -28,6 +30,7 @@ use tokio::sync::Notify;
 
 pub use commit::{Commit, Deferral, Done, JournalWrite, Outcome, Refused, Sent, StateWrite};
 pub use ledger::{Audit, Ledger, Mismatch};
+pub use limits::Limits;
 pub use message::{
     Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
@@ -44,9 +47,12 @@ use crate::{
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything a node needs of its store.
-pub trait Backend: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books {}
+pub trait Backend:
+    Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Limits
+{
+}
 
-impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books> Backend for T {}
+impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Limits> Backend for T {}
 
 /// Durable mailboxes, one per partition.
 pub trait Mailbox: Send + Sync + 'static {

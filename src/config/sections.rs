@@ -179,6 +179,7 @@ impl Gateway {
             heartbeat: self.heartbeat,
             cors_origins: self.cors_origins.clone(),
             admin_token,
+            ..gateway::Settings::default()
         }
     }
 }

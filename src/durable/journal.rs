@@ -166,6 +166,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether something is written that the handler began after an operation.
+    pub(crate) fn goes_on(&self, op: u32) -> bool {
+        self.inner.borrow().known.iter().any(|(next, known)| *next > op && !known.what.is_empty())
+    }
+
     /// Adds an entry that may wait for the next write.
     pub(crate) fn note(&self, entry: Entry) {
         self.inner.borrow_mut().add(entry);

@@ -46,6 +46,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// The bearer token of `/admin`. Without one, `/admin` is open on loopback and closed elsewhere.
     pub admin_token: Option<String>,
+    /// Who may ask how often. No limits by default.
+    pub limits: super::limits::Settings,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             cors_origins: Vec::new(),
             admin_token: None,
+            limits: Default::default(),
         }
     }
 }
@@ -144,6 +147,7 @@ impl fmt::Debug for Settings {
             heartbeat,
             cors_origins,
             admin_token,
+            limits,
         } = self;
         f.debug_struct("Settings")
             .field("listen", listen)
@@ -163,6 +167,7 @@ impl fmt::Debug for Settings {
             .field("heartbeat", heartbeat)
             .field("cors_origins", cors_origins)
             .field("admin_token", &admin_token.as_ref().map(|_| "redacted"))
+            .field("limits", limits)
             .finish()
     }
 }

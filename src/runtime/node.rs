@@ -22,6 +22,7 @@ use crate::{
     address::{Address, At},
     backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
+    coordination::limit::{Declarations, Limits},
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
     feature::Feature,
@@ -110,17 +111,19 @@ impl Node {
         Self::start_with(start, Faults::of_process(), uuid::Uuid::now_v7().as_u128() as u64).await
     }
 
-    pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
+    pub(crate) async fn start_with(mut start: Start, faults: Faults, seed: u64) -> Result<Self> {
+        start.settings.limits = declarations(&start.features, start.settings.limits);
         let kinds = kinds(&start.features)?;
         for kind in start.features.iter().flat_map(|feature| &feature.kinds) {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
-        let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
+        let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed)?);
         let arbiters = Arbiters::start(shared.clone()).await?;
         let post = Post::start(&shared, &arbiters);
         let nodes = Nodes::start(&shared, &arbiters).await?;
         let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
+        actix::spawn(node.shared.limits.keep());
         Ok(node)
     }
 
@@ -314,6 +317,11 @@ impl Node {
         self.post.is_none()
     }
 
+    /// Limits over all nodes, for whoever is no actor.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
     /// The node's clock.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
@@ -333,6 +341,7 @@ impl Node {
             None => self.arbiters.drain(deadline, |_| {}).await,
         };
         self.arbiters.stop();
+        self.shared.limits.flush().await;
         if unfinished > 0 {
             warn!(partitions = unfinished, "the deadline passed: what still ran is dropped, and will be repeated");
         } else {
@@ -350,4 +359,21 @@ pub(super) fn kinds(features: &[Feature]) -> Result<HashMap<&'static str, Arc<dy
         }
     }
     Ok(kinds)
+}
+
+/// What features declare of limits, and what is configured: that comes later, and counts.
+fn declarations(features: &[Feature], configured: Declarations) -> Declarations {
+    let mut all = Declarations::default();
+    for feature in features {
+        all.named.extend(feature.limits.iter().cloned());
+        for kind in &feature.kinds {
+            let (of_kind, of_key) = kind.limits();
+            all.kinds.extend(of_kind.map(|limit| (kind.name().to_owned(), limit)));
+            all.keys.extend(of_key.map(|limit| (kind.name().to_owned(), limit)));
+        }
+    }
+    all.named.extend(configured.named);
+    all.kinds.extend(configured.kinds);
+    all.keys.extend(configured.keys);
+    all
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::coordination::limit::Declarations;
+
 /// Bounds of a node.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +33,8 @@ pub struct Settings {
     pub journal_bytes: usize,
     /// Which build of the product this is, as journals name it.
     pub build: Arc<str>,
+    /// Limits over all nodes, besides those that features declare.
+    pub limits: Declarations,
 }
 
 impl Default for Settings {
@@ -49,6 +53,7 @@ impl Default for Settings {
             journal_entries: 10_000,
             journal_bytes: 8 << 20,
             build: env!("CARGO_PKG_VERSION").into(),
+            limits: Declarations::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     backend::Backend,
     clock::Clock,
+    coordination::limit::Limits,
     envelope::{Position, ReplyTo},
     error::Result,
     metrics::Metrics,
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) waiting: Waiting,
     /// The other nodes, where there can be any.
     pub(crate) others: Option<Others>,
+    pub(crate) limits: Limits,
     pub(crate) faults: Faults,
     pub(crate) draining: AtomicBool,
     /// Held while a message runs that may have taken the process down before: one at a time, so
@@ -55,8 +57,11 @@ impl Shared {
         kinds: HashMap<&'static str, Arc<dyn Kind>>,
         faults: Faults,
         seed: u64,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let metrics = Metrics::default();
+        let (store, declared) = (backend.clone(), &settings.limits);
+        let limits = Limits::new(store, clock.clone(), metrics.clone(), declared, kinds.keys().copied())?;
+        Ok(Self {
             secret: backend.secret(),
             others: backend.lease_time().map(|_| Others::default()),
             since: clock.now(),
@@ -64,7 +69,8 @@ impl Shared {
             open: AtomicUsize::new(0),
             backend,
             clock,
-            metrics: Metrics::default(),
+            metrics,
+            limits,
             settings,
             kinds,
             waiting: Waiting::default(),
@@ -75,7 +81,7 @@ impl Shared {
             // Envelopes outlive the process that waits for them: a token must mean nothing to the next
             // one. Below 2^53 it survives every JSON parser.
             tokens: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
-        }
+        })
     }
 
     /// Lets everybody who follows a message look again, on whichever node.

@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::{
     address::Address,
     backend::{
         Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
-        Home, Journals, Lease, Leases, Ledger, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner, Refused,
-        Requests, Rows, Signals, States, Stored,
+        Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner,
+        Refused, Requests, Rows, Signals, States, Stored,
+        limits::{Enter, Entered, Held, Name, Take, Taken},
     },
     envelope::Position,
     error::Result,
@@ -345,6 +346,28 @@ impl Books for Recorder {
 
     fn ready(&self) -> Fut<'_, Result<()>> {
         self.live(self.store.ready())
+    }
+}
+
+impl Limits for Recorder {
+    fn take_tokens(&self, take: Take, now: Option<i64>) -> Fut<'_, Result<Taken>> {
+        self.live(self.store.take_tokens(take, now))
+    }
+
+    fn enter_permit(&self, enter: Enter, now: Option<i64>) -> Fut<'_, Result<Entered>> {
+        self.live(self.store.enter_permit(enter, now))
+    }
+
+    fn renew_permits(&self, held: Vec<Held>, now: Option<i64>) -> Fut<'_, Result<Vec<bool>>> {
+        self.live(self.store.renew_permits(held, now))
+    }
+
+    fn leave_permit(&self, name: Name, holder: String, now: Option<i64>) -> Fut<'_, Result<()>> {
+        self.live(self.store.leave_permit(name, holder, now))
+    }
+
+    fn permits_freed(&self) -> broadcast::Receiver<Name> {
+        self.store.permits_freed()
     }
 }
 
