@@ -4,9 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    address::At, context::Context, coordination::limit::Limit, error::Result, query::Index, retry::Retry,
-};
+use crate::{address::At, context::Context, coordination::limit::Limit, error::Result, query::Index, retry::Retry};
 
 /// What the next commands of a key do while one waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -52,7 +52,10 @@ pub trait Backend:
 {
 }
 
-impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Limits> Backend for T {}
+impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Limits> Backend
+    for T
+{
+}
 
 /// Durable mailboxes, one per partition.
 pub trait Mailbox: Send + Sync + 'static {

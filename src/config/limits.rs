@@ -67,16 +67,17 @@ struct OfHttp {
 impl Limits {
     /// The limits of the runtime.
     pub(crate) fn declarations(&self) -> Declarations {
-        let limit = |rate: &Option<Per>, burst, quota: &Option<Per>, at_once, lease: &Option<Time>, then: &Option<Then>| {
-            Limit {
-                rate: rate.as_ref().map(|rate| rate.0),
-                burst,
-                quota: quota.as_ref().map(|quota| quota.0),
-                at_once,
-                lease: lease.as_ref().map(|lease| lease.0),
-                unavailable: then.as_ref().map(|then| then.0),
-            }
-        };
+        let limit =
+            |rate: &Option<Per>, burst, quota: &Option<Per>, at_once, lease: &Option<Time>, then: &Option<Then>| {
+                Limit {
+                    rate: rate.as_ref().map(|rate| rate.0),
+                    burst,
+                    quota: quota.as_ref().map(|quota| quota.0),
+                    at_once,
+                    lease: lease.as_ref().map(|lease| lease.0),
+                    unavailable: then.as_ref().map(|then| then.0),
+                }
+            };
         let mut all = Declarations::default();
         for it in &self.named {
             let limit = limit(&it.rate, it.burst, &it.quota, it.at_once, &it.lease, &it.unavailable);
@@ -164,6 +165,9 @@ fn per(text: &str) -> Result<(u64, Duration), String> {
     let (tokens, time) = text.split_once('/').ok_or(EXPECTED)?;
     let tokens = tokens.trim().parse().map_err(|_| format!("{:?} is no whole number: {EXPECTED}", tokens.trim()))?;
     let time = time.trim();
+    if time.is_empty() {
+        return Err(EXPECTED.to_owned());
+    }
     let one = if time.starts_with(|c: char| c.is_ascii_digit()) { time.to_owned() } else { format!("1{time}") };
     Ok((tokens, parse_duration(&one)?))
 }
@@ -182,7 +186,7 @@ mod tests {
         for (text, says) in [
             ("10", "expected so many per time"),
             ("x/s", "\"x\" is no whole number"),
-            ("1/", "is no"),
+            ("1/", "expected so many per time"),
             ("1/fortnight", "no unit of time"),
             ("1.5/s", "\"1.5\" is no whole number"),
         ] {

@@ -53,7 +53,10 @@ fn limits_are_read_and_their_mistakes_are_named() {
             "[[limits.http]]\nname = \"api\"\nwho = \"ip\"\nrate = \"10\"",
             "limits.http[0].rate = \"10\" (from shop.toml): expected so many per time",
         ),
-        ("[[limits.named]]\nname = \"a\"\nrates = \"1/s\"", "unknown key \"limits.named[0].rates\" (from shop.toml): did you mean \"rate\"?"),
+        (
+            "[[limits.named]]\nname = \"a\"\nrates = \"1/s\"",
+            "unknown key \"limits.named[0].rates\" (from shop.toml): did you mean \"rate\"?",
+        ),
         ("[limits]\ntrusted_proxies = [\"ten\"]", "\"ten\" is no network"),
     ] {
         let error = refused(toml, &[]);

@@ -208,6 +208,13 @@ impl Journal {
         }
     }
 
+    /// Nothing runs for an operation for now: it waits for another one of its own.
+    pub(crate) fn pauses(&self, op: u32) {
+        if let Some(op) = self.inner.borrow_mut().ops.get_mut(op as usize) {
+            op.stage = Stage::New;
+        }
+    }
+
     /// Waits until `done` says so; whatever happens to the operation asks again.
     pub(crate) async fn until<T>(&self, op: u32, done: impl Fn(&Self) -> Option<T>) -> T {
         poll_fn(|cx| {

@@ -195,7 +195,7 @@ impl<F> Run<'_, F> {
             }
             attempt += 1;
             let key = Key { text: format!("{base}-{op}").into(), attempt, beats: Rc::default() };
-            let called = match self.admitted(attempt).await {
+            let called = match self.admitted(op, attempt).await {
                 Ok(_permit) => self.once(key).await,
                 Err(error) => Err(error),
             };
@@ -222,14 +222,21 @@ impl<F> Run<'_, F> {
     }
 
     /// Waits for what the limits say; what it holds meanwhile.
-    async fn admitted(&self, attempt: u32) -> Result<Option<Permit>> {
+    async fn admitted(&self, op: u32, attempt: u32) -> Result<Option<Permit>> {
+        if self.tokens.is_none() && self.permit.is_none() {
+            return Ok(None);
+        }
+        // A command that waits for them need not be in memory.
+        self.ticket.journal().pauses(op);
         if let Some(tokens) = &self.tokens {
             tokens.pass(attempt, WITHIN).await?;
         }
-        match &self.permit {
-            Some(permit) => permit.enter().await.map(Some),
-            None => Ok(None),
-        }
+        let permit = match &self.permit {
+            Some(permit) => Some(permit.enter().await?),
+            None => None,
+        };
+        self.ticket.journal().lives(op);
+        Ok(permit)
     }
 
     async fn once<T, Fut>(&mut self, key: Key) -> Result<T>

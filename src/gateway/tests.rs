@@ -2,6 +2,7 @@
 
 mod accepting;
 mod durable;
+mod limits;
 mod operating;
 mod server;
 

@@ -162,7 +162,8 @@ impl<A: Actor> Core<A> {
                 return Concluded::Undone(None);
             }
         }
-        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits | Fate::Held));
+        let deferred =
+            sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits | Fate::Held));
         shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
         for taken in sending.taken {
             self.tell(taken);

@@ -5,6 +5,7 @@ mod commits;
 mod deferred;
 mod format;
 mod journals;
+mod limits;
 mod mailbox;
 mod protocol;
 mod resize;

@@ -69,23 +69,29 @@ fn time(now: Option<i64>) -> Value {
 pub(super) async fn serve(core: Arc<Core>, shard: usize, mut queue: mpsc::UnboundedReceiver<Wish>) {
     let mut wishes = Vec::new();
     while queue.recv_many(&mut wishes, BATCH).await > 0 {
-        // Only tests give a time, and all of a test give the same.
-        let now = wishes.first().and_then(|wish| wish.now);
-        let mut args = Vec::with_capacity(1 + wishes.len() * 8);
-        args.push(time(now));
-        wishes.iter().for_each(|wish| push(&mut args, &wish.take));
-        let answer = core.redis.limit(shard, "limit_take", args).await;
-        let answer = answer.map(|answer| list(answer).iter().map(|n| int(n).max(0) as u64).collect::<Vec<_>>());
-        for (index, wish) in wishes.drain(..).enumerate() {
-            let taken = answer.as_ref().map_err(Clone::clone).and_then(|numbers| {
-                match numbers.get(index * 4..index * 4 + 4) {
-                    Some(&[given, wait, remaining, resets]) => Ok(Taken { given, wait, remaining, resets }),
-                    _ => Err(Fault::Unknown("it said nothing of a bucket".into())),
-                }
-            });
-            // Whoever asked may be gone: what was given to it is lost.
-            let _ = wish.reply.send(taken);
+        while let Some(now) = wishes.first().map(|wish| wish.now) {
+            // Only tests give times, and so several.
+            let same = wishes.iter().position(|wish| wish.now != now).unwrap_or(wishes.len());
+            let rest = wishes.split_off(same);
+            take(&core, shard, now, std::mem::replace(&mut wishes, rest)).await;
         }
+    }
+}
+
+async fn take(core: &Core, shard: usize, now: Option<i64>, wishes: Vec<Wish>) {
+    let mut args = Vec::with_capacity(1 + wishes.len() * 8);
+    args.push(time(now));
+    wishes.iter().for_each(|wish| push(&mut args, &wish.take));
+    let answer = core.redis.limit(shard, "limit_take", args).await;
+    let answer = answer.map(|answer| list(answer).iter().map(|n| int(n).max(0) as u64).collect::<Vec<_>>());
+    for (index, wish) in wishes.into_iter().enumerate() {
+        let taken =
+            answer.as_ref().map_err(Clone::clone).and_then(|numbers| match numbers.get(index * 4..index * 4 + 4) {
+                Some(&[given, wait, remaining, resets]) => Ok(Taken { given, wait, remaining, resets }),
+                _ => Err(Fault::Unknown("it said nothing of a bucket".into())),
+            });
+        // Whoever asked may be gone: what was given to it is lost.
+        let _ = wish.reply.send(taken);
     }
 }
 

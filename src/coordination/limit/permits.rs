@@ -69,8 +69,8 @@ pub(super) enum Chore {
 
 /// A permit that is held here. Times are those of the node's own clock that only rises.
 struct Holding {
-    /// When it is to be renewed next.
-    renew: u64,
+    /// When it is to be renewed next; never when it is lost.
+    renew: Option<u64>,
     /// When it ends unless renewed.
     until: u64,
     lost: Arc<Lost>,
@@ -128,7 +128,7 @@ impl Permits {
     /// The store gave a permit that was asked for at `now`.
     pub(super) fn got(self: &Arc<Self>, held: Held, now: u64) -> Permit {
         let lost = Arc::<Lost>::default();
-        let holding = Holding { renew: now + held.lease / 3, until: now + held.lease, lost: lost.clone() };
+        let holding = Holding { renew: Some(now + held.lease / 3), until: now + held.lease, lost: lost.clone() };
         self.held().insert(held.clone(), holding);
         // Nobody renews when nothing runs any more.
         let _ = self.chores.send(Chore::Renew);
@@ -138,8 +138,9 @@ impl Permits {
     /// Those to be renewed, and when the next one is.
     pub(super) fn to_renew(&self, now: u64) -> (Vec<Held>, Option<u64>) {
         let held = self.held();
-        let due = held.iter().filter(|(_, holding)| holding.renew <= now).map(|(held, _)| held.clone()).collect();
-        let next = held.values().map(|holding| holding.renew).filter(|renew| *renew > now).min();
+        let is_due = |holding: &Holding| holding.renew.is_some_and(|renew| renew <= now);
+        let due = held.iter().filter(|(_, holding)| is_due(holding)).map(|(held, _)| held.clone()).collect();
+        let next = held.values().filter_map(|holding| holding.renew).filter(|renew| *renew > now).min();
         (due, next)
     }
 
@@ -149,11 +150,11 @@ impl Permits {
         for (index, held) in asked.into_iter().enumerate() {
             let Some(holding) = all.get_mut(&held) else { continue };
             match still.as_ref().map(|still| still.get(index) == Some(&true)) {
-                Some(true) => (holding.renew, holding.until) = (now + held.lease / 3, now + held.lease),
-                None if now < holding.until => holding.renew = now + (held.lease / 10).max(1),
+                Some(true) => (holding.renew, holding.until) = (Some(now + held.lease / 3), now + held.lease),
+                None if now < holding.until => holding.renew = Some(now + (held.lease / 10).max(1)),
                 _ => {
                     tracing::warn!(holder = held.holder, "a permit was lost before it was given back");
-                    holding.renew = u64::MAX;
+                    holding.renew = None;
                     holding.lost.lost.store(true, Ordering::SeqCst);
                     holding.lost.told.notify_waiters();
                 }
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn who_waits_longest_is_first_and_whoever_leaves_lets_the_next_on() {
         let (permits, name) = (Permits::new(), Name::of(&["p"]));
-        let stand = |since, number| permits.stand(name, number.to_string(), since, number);
+        let stand = |since: i64, number: u64| permits.stand(name, number.to_string(), since, number);
         let (late, early, tie) = (stand(20, 1), stand(10, 2), stand(10, 3));
         assert_eq!([&late, &early, &tie].map(Place::is_first), [false, true, false]);
         drop(early);
@@ -237,8 +238,7 @@ mod tests {
     fn a_permit_is_lost_when_the_store_says_so_or_says_nothing_for_a_lease() {
         let (permits, name) = (Permits::new(), Name::of(&["p"]));
         let held = |holder: &str| Held { name, holder: holder.into(), lease: 3_000 };
-        let (kept, taken, unheard) =
-            (permits.got(held("a"), 0), permits.got(held("b"), 0), permits.got(held("c"), 0));
+        let (kept, taken, unheard) = (permits.got(held("a"), 0), permits.got(held("b"), 0), permits.got(held("c"), 0));
         assert_eq!(permits.to_renew(999).0, []);
         assert_eq!(permits.to_renew(1_000).0.len(), 3);
         permits.renewed(vec![held("a"), held("b")], Some(vec![true, false]), 1_000);

@@ -172,6 +172,9 @@ mod tests {
         let refused = [Item::of_rate("api", rate, left(0, 0, 1_001, 2_100))];
         write(&refused, &mut headers);
         let limit = headers.get("ratelimit").unwrap();
-        assert_eq!((limit, refused[0].time(), refused[0].name()), ("\"api\";r=0;t=2".try_into().as_ref().unwrap(), 2, "api"));
+        assert_eq!(
+            (limit, refused[0].time(), refused[0].name()),
+            ("\"api\";r=0;t=2".try_into().as_ref().unwrap(), 2, "api")
+        );
     }
 }

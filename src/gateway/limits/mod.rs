@@ -15,8 +15,8 @@ mod identity;
 pub(crate) mod layer;
 mod rules;
 
+pub(crate) use self::{fields::EXPOSED, rules::Rules};
 pub use self::{
     identity::{Identify, Identity, Network},
     rules::{Rule, Settings, Who},
 };
-pub(crate) use self::{fields::EXPOSED, rules::Rules};

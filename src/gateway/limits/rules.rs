@@ -191,7 +191,9 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_where_a_part_of_the_path_does() {
-        assert!(is_below("/orders", "/orders") && is_below("/orders/7", "/orders") && is_below("/orders/7", "/orders/"));
+        assert!(
+            is_below("/orders", "/orders") && is_below("/orders/7", "/orders") && is_below("/orders/7", "/orders/")
+        );
         assert!(!is_below("/ordersx", "/orders") && !is_below("/", "/orders"));
         assert!(is_below("/anything", "/") && is_below("/", "/"));
     }
