@@ -53,6 +53,13 @@ fn checkout_is_approved_or_undone() {
     assert!(said.ends_with("refunds: 1, tea on the shelf: 9\n"), "{said}");
 }
 
+#[test]
+fn limits_make_everybody_wait_and_nobody_fail() {
+    let said = run("limits");
+    assert!(said.contains("never more than 2 at a time\n"), "{said}");
+    assert!(said.ends_with("ms, bob does not\n"), "{said}");
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

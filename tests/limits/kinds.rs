@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom::{
     Actor, Feature,
-    coordination::limit::{Declarations, Limit},
+    coordination::limit::{Declarations, Limit, Unavailable},
     testing::{Point, World},
 };
 
@@ -39,7 +39,9 @@ fn world(diary: &Diary, free: &Diary, kind: Option<Limit>, key: Option<Limit>) -
 #[test]
 fn a_kind_begins_no_faster_than_its_rate_and_others_do_not_wait() {
     let (diary, free) = (Diary::default(), Diary::default());
-    world(&diary, &free, Some(Limit::rate(10, SECOND).burst(1)), None).play(async |mut world| {
+    // Where the store is slow to answer, it is waited for: this counts exactly.
+    let limit = Limit::rate(10, SECOND).burst(1).unavailable(Unavailable::Refuse);
+    world(&diary, &free, Some(limit), None).play(async |mut world| {
         let begin = diary.by(&world);
         free.by(&world);
         for n in 0..60 {
@@ -130,14 +132,14 @@ fn a_limit_of_each_key_stops_only_that_key() {
 /// A process that dies at any boundary, under a limit: order, no loss, nothing twice.
 #[test]
 fn a_limited_kind_keeps_its_guarantees_through_crashes() {
-    for seed in 1..=6 {
+    for seed in 1..=3 {
         let (diary, free) = (Diary::default(), Diary::default());
         let limit = Limit::rate(20, SECOND).burst(3).at_once(3);
         world(&diary, &free, Some(limit), None).seed(seed).play(async |mut world| {
             diary.by(&world);
             let mut random = world.random();
             let mut expected = vec![Vec::new(); 4];
-            for n in 0..60 {
+            for n in 0..40 {
                 let key = random.below(4) as usize;
                 let command = if random.one_in(6) { Do::Flaky(n) } else { Do::Write(n) };
                 if random.one_in(8) {
@@ -151,7 +153,7 @@ fn a_limited_kind_keeps_its_guarantees_through_crashes() {
                     world.advance(Duration::from_millis(random.below(2_000))).await;
                 }
             }
-            world.advance(3600 * SECOND).await;
+            world.advance(600 * SECOND).await;
             world.no_loss().await;
             world.no_duplicate();
             for (key, expected) in expected.iter().enumerate() {
