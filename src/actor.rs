@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{address::At, context::Context, error::Result, query::Index, retry::Retry};
+use crate::{address::At, context::Context, coordination::limit::Limit, error::Result, query::Index, retry::Retry};
 
 /// What the next commands of a key do while one waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,17 @@ pub trait Actor: Send + Sync + Sized + 'static {
     /// The longest one attempt may take; longer counts as a retryable failure.
     fn time_limit(&self) -> Duration {
         Duration::from_secs(60)
+    }
+
+    /// How many of its commands may begin in a time, and run at once, over all keys and nodes. Those that
+    /// may not yet wait in their mailboxes; `[[limits.kind]]` of the configuration wins over it.
+    fn limit(&self) -> Option<Limit> {
+        None
+    }
+
+    /// How many commands of each key may begin in a time.
+    fn key_limit(&self) -> Option<Limit> {
+        None
     }
 
     /// Fields of the state that [`Query`](crate::Query) can filter and sort by.

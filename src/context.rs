@@ -2,6 +2,7 @@
 //! things (those are in `durable`).
 
 mod durable;
+mod limits;
 mod outbox;
 
 use std::{

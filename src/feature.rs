@@ -1,4 +1,4 @@
-//! A feature is one value: its actors, its routes and its schedules.
+//! A feature is one value: its actors, its routes, its schedules and its limits.
 
 use std::sync::Arc;
 
@@ -7,7 +7,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::{
     actor::Actor,
     address::At,
-    coordination::schedule::{Declaration, Schedule},
+    coordination::{
+        limit::Limit,
+        schedule::{Declaration, Schedule},
+    },
     runtime::kind::{Kind, Typed},
 };
 
@@ -20,6 +23,7 @@ pub struct Feature {
     pub(crate) kinds: Vec<Arc<dyn Kind>>,
     pub(crate) routes: Vec<Routes>,
     pub(crate) schedules: Vec<Arc<Declaration>>,
+    pub(crate) limits: Vec<(String, Limit)>,
 }
 
 impl Feature {
@@ -64,6 +68,13 @@ impl Feature {
         command: A::Command,
     ) -> Self {
         self.schedules.push(Arc::new(Declaration::new(name.into(), when.into(), to, command)));
+        self
+    }
+
+    /// Declares a limit over all nodes, for [`Context::limit`](crate::Context::limit) and
+    /// [`Node::limits`](crate::Node::limits). `[[limits.named]]` of the configuration wins over it.
+    pub fn limit(mut self, name: impl Into<String>, limit: Limit) -> Self {
+        self.limits.push((name.into(), limit));
         self
     }
 }

@@ -29,7 +29,10 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
-    coordination::schedule::{Missed, Overlap, Schedule},
+    coordination::{
+        limit::Limit,
+        schedule::{Missed, Overlap, Schedule},
+    },
     durable::{Ask, Key, Run, Secret, Signal},
     ended::{End, Ended},
     error::{Error, Result},
@@ -43,8 +46,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Missed, Node, Overlap, Page, Query, RequestId,
-        Result, Retry, Schedule, Secret, Waits,
+        Actor, Address, App, At, Context, Error, Feature, Index, Key, Limit, Missed, Node, Overlap, Page, Query,
+        RequestId, Result, Retry, Schedule, Secret, Waits,
     };
 }
 

@@ -8,6 +8,7 @@ mod histogram;
 mod http;
 mod kind;
 mod labels;
+mod limit;
 mod schedule;
 
 use std::{
@@ -25,7 +26,8 @@ use prometheus_client::{
 pub use histogram::Histogram;
 pub use http::HttpMetrics;
 pub use kind::KindMetrics;
-use labels::{Entry, Event, Known, Route, Served, Source};
+use labels::{Entry, Event, Known, Limit, Route, Served, Source};
+pub use limit::LimitMetrics;
 
 use crate::backend::Ledger;
 
@@ -55,6 +57,7 @@ struct Inner {
     event_streams: Gauge,
     schedules: schedule::Schedules,
     sessions: Family<Event, Counter>,
+    limits: Family<Limit, Counter>,
 }
 
 impl Default for Metrics {
@@ -67,6 +70,7 @@ impl Default for Metrics {
         );
         let inner = Inner {
             by_kind: kind::Families::register(&mut registry),
+            limits: LimitMetrics::register(&mut registry),
             kinds: RwLock::default(),
             accepted: Family::default(),
             commit_batch: Histogram::counts(),
@@ -232,6 +236,11 @@ impl Metrics {
         self.inner.sessions.get_or_create(&Event { event }).inc_by(times);
     }
 
+    /// The handle of one limit: its name is the program's, never a client's.
+    pub fn limit(&self, name: &str) -> LimitMetrics {
+        LimitMetrics::of(&self.inner.limits, name)
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -272,6 +281,7 @@ mod tests {
         metrics.http("/orders/{id}", "GET", 200, 0.000_4);
         metrics.http("/orders/{id}", "BREW", 405, 0.000_4);
         metrics.sessions("login", 2);
+        metrics.limit("openai").refused();
         let text = metrics.encode();
         for line in [
             "greenroom_commands_total{kind=\"order\",outcome=\"completed\"} 1",
@@ -299,6 +309,8 @@ mod tests {
             "greenroom_schedule_slots_total{outcome=\"missed\"} 3",
             "greenroom_schedule_lag_seconds_count 1",
             "greenroom_session_events_total{event=\"login\"} 2",
+            "greenroom_limit_asked_total{limit=\"openai\",outcome=\"refused\"} 1",
+            "greenroom_limit_asked_total{limit=\"openai\",outcome=\"allowed\"} 0",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

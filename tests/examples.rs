@@ -66,6 +66,13 @@ fn sessions_are_nobodys_who_knew_them_before() {
     assert!(said.ends_with("revoked: 1\nafter that: 401\n"), "{said}");
 }
 
+#[test]
+fn limits_make_everybody_wait_and_nobody_fail() {
+    let said = run("limits");
+    assert!(said.contains("never more than 2 at a time\n"), "{said}");
+    assert!(said.ends_with("ms, bob does not\n"), "{said}");
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

@@ -17,6 +17,7 @@ use crate::{
     config::{Config, Sources},
     error::{Error, Result},
     feature::Feature,
+    gateway::limits::{Identify, Identity},
     logging,
     runtime::node::{Node, Start},
 };
@@ -32,6 +33,7 @@ pub struct App {
     features: Vec<Feature>,
     first_request: Option<String>,
     version: Option<Arc<str>>,
+    identify: Option<Identify>,
 }
 
 impl App {
@@ -42,12 +44,12 @@ impl App {
         let flags = vec![("App::embedded", "store", "data", data)];
         // A bad variable is reported by whoever runs the app: this cannot fail, so chains read well.
         let config = Config::from_sources(Sources { flags, ..Sources::process() });
-        Self { config, features: Vec::new(), first_request: None, version: None }
+        Self { config, features: Vec::new(), first_request: None, version: None, identify: None }
     }
 
     /// As configured.
     pub fn new(config: Config) -> Self {
-        Self { config: Ok(config), features: Vec::new(), first_request: None, version: None }
+        Self { config: Ok(config), features: Vec::new(), first_request: None, version: None, identify: None }
     }
 
     /// Adds a feature.
@@ -59,6 +61,16 @@ impl App {
     /// Which build of the product this is: journals of running commands name the one that began them.
     pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
         self.version = Some(version.into());
+        self
+    }
+
+    /// How the product tells whom a request is from, for limits of users and tenants; it must not wait. Where
+    /// it says nothing, the configured headers of a trusted proxy count.
+    pub fn identify(
+        mut self,
+        identify: impl Fn(&actix_web::HttpRequest) -> Option<Identity> + Send + Sync + 'static,
+    ) -> Self {
+        self.identify = Some(Identify::by(identify));
         self
     }
 
@@ -76,14 +88,14 @@ impl App {
         logging::start(&config.log);
         limits::raise();
         let features = self.features;
-        let (first, version) = (self.first_request, self.version);
+        let (first, version, identify) = (self.first_request, self.version, self.identify);
         let store = open(&config)?;
         let backend = store.backend();
         let served = in_system(async {
             let began = Instant::now();
             let signals = stop::Signals::listen()?;
             let node = start(&config, backend, features.clone(), version).await?;
-            let (gateway, url) = wiring::gateway(&node, &features, &config)?;
+            let (gateway, url) = wiring::gateway(&node, &features, &config, identify)?;
             node.announce(&url)?;
             banner::show(&config, &node, &url, first.as_deref(), began);
             stop::serve(signals, node, gateway, &config.drain).await;
@@ -130,6 +142,7 @@ async fn start(
     let mut settings = config.runtime.settings();
     settings.build = version.unwrap_or(settings.build);
     settings.session = config.session.settings();
+    settings.limits = config.limits.declarations();
     let node = Node::start(Start { backend, features, settings, clock: Clock::System }).await;
     node.map_err(|e: Error| e.context("starting the node"))
 }

@@ -12,7 +12,10 @@ use crate::{
     config::{Config, Kind},
     error::{Error, Result},
     feature::Feature,
-    gateway::Gateway,
+    gateway::{
+        Gateway,
+        limits::{self, Identify},
+    },
     runtime::node::Node,
 };
 
@@ -74,9 +77,15 @@ fn named(error: Error, data: &Path) -> Error {
 }
 
 /// Starts the gateway in front of `node`, and tells its address as others on this machine reach it.
-pub(super) fn gateway(node: &Node, features: &[Feature], config: &Config) -> Result<(Gateway, String)> {
+pub(super) fn gateway(
+    node: &Node,
+    features: &[Feature],
+    config: &Config,
+    identify: Option<Identify>,
+) -> Result<(Gateway, String)> {
     let admin_token = config.admin.token.as_ref().map(|token| token.reveal().to_owned());
-    let settings = config.gateway.settings(admin_token, config.drain.deadline);
+    let mut settings = config.gateway.settings(admin_token, config.drain.deadline);
+    settings.limits = limits::Settings { identify, ..config.limits.gateway() };
     let gateway = Gateway::start(node.clone(), features, settings)?;
     let url = format!("http://{}", reachable(gateway.address()));
     Ok((gateway, url))

@@ -13,12 +13,14 @@
 //! dead letters ──► redriven into deferred, or discarded (= cancelled)
 //! ```
 
+pub(crate) mod bucket;
 pub mod cluster;
 pub mod commit;
 mod cursor;
 pub mod document;
 pub mod embedded;
 pub mod ledger;
+pub mod limits;
 pub mod message;
 pub mod nodes;
 pub mod sessions;
@@ -29,6 +31,7 @@ use tokio::sync::Notify;
 
 pub use commit::{Commit, Deferral, Done, JournalWrite, Outcome, Refused, Sent, StateWrite};
 pub use ledger::{Audit, Ledger, Mismatch};
+pub use limits::Limits;
 pub use message::{
     Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
@@ -47,12 +50,12 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything a node needs of its store.
 pub trait Backend:
-    Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions
+    Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions + Limits
 {
 }
 
-impl<T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions> Backend
-    for T
+impl<T> Backend for T where
+    T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions + Limits
 {
 }
 

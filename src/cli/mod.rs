@@ -8,6 +8,7 @@ mod dead;
 mod doctor;
 mod http;
 mod letter;
+mod limits;
 mod nodes;
 mod output;
 mod partitions;
@@ -116,6 +117,7 @@ enum Verb {
     Nodes(nodes::Nodes),
     Partitions(partitions::Partitions),
     Sessions(sessions::SessionsCommand),
+    Limits(limits::Limits),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -185,6 +187,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Nodes(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
         Verb::Sessions(command) => command.run(&cx),
+        Verb::Limits(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),
         Verb::Completions(command) => command.run(&cx),

@@ -2,6 +2,7 @@
 //! override it key by key, and whatever is not understood is refused with its place and source.
 
 mod layers;
+mod limits;
 mod secret;
 mod sections;
 mod shown;
@@ -29,6 +30,7 @@ pub use {
 
 use crate::error::{Error, Result};
 use layers::Layers;
+use limits::Limits;
 
 /// The complete reference: every key with its default.
 pub const REFERENCE: &str = include_str!("../../config.toml");
@@ -46,6 +48,7 @@ pub struct Config {
     pub(crate) admin: Admin,
     pub(crate) drain: Drain,
     pub(crate) log: Log,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Default)]
@@ -97,6 +100,7 @@ impl Config {
         let (store, runtime, gateway) = (reader.read("store"), reader.read("runtime"), reader.read("gateway"));
         let (session, admin, drain, log) =
             (reader.read("session"), reader.read("admin"), reader.read("drain"), reader.read("log"));
+        let limits = reader.read("limits");
         let mut problems = reader.problems;
         // A section of scalars is a feature's business, but a scalar outside of any is nobody's.
         for (key, value) in values.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
@@ -105,11 +109,18 @@ impl Config {
             let hint = near.map_or("a key belongs below a [section]".into(), |near| format!("did you mean {near:?}?"));
             problems.push(format!("unknown key {key:?} (from {}): {hint}", layers.source(value.tag(), key)));
         }
-        match (store, runtime, gateway, session, admin, drain, log) {
-            (Some(store), Some(runtime), Some(gateway), Some(session), Some(admin), Some(drain), Some(log))
-                if problems.is_empty() =>
-            {
-                Ok(Self { layers, values, claimed, store, runtime, gateway, session, admin, drain, log })
+        match (store, runtime, gateway, session, admin, drain, log, limits) {
+            (
+                Some(store),
+                Some(runtime),
+                Some(gateway),
+                Some(session),
+                Some(admin),
+                Some(drain),
+                Some(log),
+                Some(limits),
+            ) if problems.is_empty() => {
+                Ok(Self { layers, values, claimed, store, runtime, gateway, session, admin, drain, log, limits })
             }
             _ => Err(problems),
         }

@@ -183,6 +183,7 @@ impl Gateway {
             cors_origins: self.cors_origins.clone(),
             admin_token,
             affinity: self.affinity.clone(),
+            ..gateway::Settings::default()
         }
     }
 }

@@ -28,6 +28,42 @@ fn the_defaults_are_what_the_code_says() {
     assert_eq!(format!("{:?}", config.session.settings()), format!("{session:?}"));
     let gateway = config.gateway.settings(None, config.drain.deadline);
     assert_eq!(format!("{gateway:?}"), format!("{:?}", crate::gateway::Settings::default()));
+    assert_eq!(format!("{:?}", config.limits.gateway()), format!("{:?}", crate::gateway::limits::Settings::default()));
+}
+
+#[test]
+fn limits_are_read_and_their_mistakes_are_named() {
+    let config = with(
+        "[limits]\nuser_header = \"X-User\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+         [[limits.named]]\nname = \"openai\"\nrate = \"60/m\"\nburst = 10\nat_once = 4\nlease = \"5s\"\n\
+         [[limits.kind]]\nkind = \"mailer\"\nrate = \"5/s\"\n\
+         [[limits.kind]]\nkind = \"mailer\"\neach_key = true\nrate = \"1/s\"\nunavailable = \"refuse\"\n\
+         [[limits.http]]\nname = \"api\"\nwho = \"user\"\npaths = [\"/orders\"]\nmethods = [\"POST\"]\n\
+         rate = \"10/s\"\nquota = \"10000/d\"",
+        &[],
+    )
+    .unwrap();
+    let declared = config.limits.declarations();
+    assert_eq!((declared.named.len(), declared.kinds.len(), declared.keys.len()), (1, 1, 1));
+    assert_eq!((declared.named[0].1.burst, declared.named[0].1.at_once), (Some(10), Some(4)));
+    let gateway = config.limits.gateway();
+    assert_eq!(gateway.user_header.unwrap().as_str(), "x-user");
+    assert_eq!(gateway.rules[0].limit.quota, Some((10_000, std::time::Duration::from_secs(86_400))));
+    for (toml, says) in [
+        ("[[limits.http]]\nname = \"api\"", "section [limits.http[0]]: the key \"who\" is missing"),
+        (
+            "[[limits.http]]\nname = \"api\"\nwho = \"ip\"\nrate = \"10\"",
+            "limits.http[0].rate = \"10\" (from shop.toml): expected so many per time",
+        ),
+        (
+            "[[limits.named]]\nname = \"a\"\nrates = \"1/s\"",
+            "unknown key \"limits.named[0].rates\" (from shop.toml): did you mean \"rate\"?",
+        ),
+        ("[limits]\ntrusted_proxies = [\"ten\"]", "\"ten\" is no network"),
+    ] {
+        let error = refused(toml, &[]);
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]

@@ -56,6 +56,8 @@ impl<A: Actor> Context<A> {
             retry: self.retry,
             timeout: self.time_limit,
             heartbeat: None,
+            tokens: None,
+            permit: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
+pub mod limit;
 pub mod schedule;
 pub mod session;
 

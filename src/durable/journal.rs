@@ -166,6 +166,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether something is written that the handler began after an operation.
+    pub(crate) fn goes_on(&self, op: u32) -> bool {
+        self.inner.borrow().known.iter().any(|(next, known)| *next > op && !known.what.is_empty())
+    }
+
     /// Adds an entry that may wait for the next write.
     pub(crate) fn note(&self, entry: Entry) {
         self.inner.borrow_mut().add(entry);
@@ -200,6 +205,13 @@ impl Journal {
     pub(crate) fn lives(&self, op: u32) {
         if let Some(op) = self.inner.borrow_mut().ops.get_mut(op as usize) {
             op.stage = Stage::Live;
+        }
+    }
+
+    /// Nothing runs for an operation for now: it waits for another one of its own.
+    pub(crate) fn pauses(&self, op: u32) {
+        if let Some(op) = self.inner.borrow_mut().ops.get_mut(op as usize) {
+            op.stage = Stage::New;
         }
     }
 

@@ -23,6 +23,10 @@ use super::{
     ticket::{Ticket, read},
 };
 use crate::{
+    coordination::limit::{
+        Permit,
+        wait::{PermitGate, TokenGate, WITHIN},
+    },
     error::{Error, Result},
     retry::Retry,
     runtime::handle::panicked,
@@ -88,9 +92,27 @@ pub struct Run<'a, F> {
     pub(crate) retry: Retry,
     pub(crate) timeout: Duration,
     pub(crate) heartbeat: Option<Duration>,
+    pub(crate) tokens: Option<Box<TokenGate>>,
+    pub(crate) permit: Option<Box<PermitGate>>,
 }
 
 impl<F> Run<'_, F> {
+    /// Takes so many tokens of a limit (`name` or `name/who`) before each call, also before one that is
+    /// made again because the last one failed; waits for them as [`Context::limit`](crate::Context::limit)
+    /// does. Waiting is no attempt, and does not count into the time limit.
+    pub fn limit(mut self, limit: &str, cost: u64) -> Self {
+        self.tokens = Some(Box::new(TokenGate::new(self.ticket.journal(), limit, cost)));
+        self
+    }
+
+    /// Holds a permit of a limit (`name` or `name/who`) while it is called, and waits for one before each
+    /// call, after the tokens if it takes any. For a moment it waits in memory, then outside of it, asking
+    /// now and then; whoever waits longest is let in first.
+    pub fn permit(mut self, limit: &str) -> Self {
+        self.permit = Some(Box::new(PermitGate::new(self.ticket.journal(), limit)));
+        self
+    }
+
     /// How often it is called, and how far apart, before its error is the handler's. The default is
     /// that of the actor.
     pub fn retry(mut self, retry: Retry) -> Self {
@@ -173,7 +195,10 @@ impl<F> Run<'_, F> {
             }
             attempt += 1;
             let key = Key { text: format!("{base}-{op}").into(), attempt, beats: Rc::default() };
-            let called = self.once(key).await;
+            let called = match self.admitted(op, attempt).await {
+                Ok(_permit) => self.once(key).await,
+                Err(error) => Err(error),
+            };
             let error = match called.and_then(|value| {
                 to_raw_value(&value).map_err(|e| Error::from(e).into_terminal().context("encoding the step's result"))
             }) {
@@ -194,6 +219,24 @@ impl<F> Run<'_, F> {
         };
         journal.write(Entry::Ran { op, name: self.name.clone(), outcome, attempts, began, at: clock.now() }, None);
         Ok(())
+    }
+
+    /// Waits for what the limits say; what it holds meanwhile.
+    async fn admitted(&self, op: u32, attempt: u32) -> Result<Option<Permit>> {
+        if self.tokens.is_none() && self.permit.is_none() {
+            return Ok(None);
+        }
+        // A command that waits for them need not be in memory.
+        self.ticket.journal().pauses(op);
+        if let Some(tokens) = &self.tokens {
+            tokens.pass(attempt, WITHIN).await?;
+        }
+        let permit = match &self.permit {
+            Some(permit) => Some(permit.enter().await?),
+            None => None,
+        };
+        self.ticket.journal().lives(op);
+        Ok(permit)
     }
 
     async fn once<T, Fut>(&mut self, key: Key) -> Result<T>

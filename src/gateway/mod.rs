@@ -19,6 +19,7 @@
 //! * `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 //! * `cookies`; `affinity`: the one by which a load balancer brings a client back to its node. Sessions are in
 //!   [`coordination::session`](crate::coordination::session).
+//! * [`limits`]: who may ask how often, and telling them what is left; only where rules are configured.
 
 mod accepted;
 mod admin;
@@ -36,6 +37,7 @@ mod front;
 mod health;
 mod idempotency;
 pub mod intake;
+pub mod limits;
 mod nodes;
 mod openapi;
 mod operations;

@@ -20,10 +20,11 @@ use super::{
 };
 
 /// Errors any operation may answer.
-const ANY: [(&str, &str); 6] = [
+const ANY: [(&str, &str); 7] = [
     ("400", "The request cannot be read"),
     ("404", "There is no such thing"),
     ("422", "It is refused, for the reason in `detail`"),
+    ("429", "A limit is reached; `Retry-After` says when to try again"),
     ("431", "The target and headers are too large"),
     ("500", "Something went wrong here"),
     ("503", "It cannot be done now; `Retry-After` says when to try again"),
@@ -44,7 +45,7 @@ const ACCEPTING: [(&str, &str); 3] = [
         "422",
         "The body does not hold what it must, or the `Idempotency-Key` was used for something else, or it was waited for and failed",
     ),
-    ("429", "The mailbox is full; `Retry-After` says when to try again"),
+    ("429", "The mailbox is full, or a limit is reached; `Retry-After` says when to try again"),
 ];
 
 /// Errors an operation behind the admin token may answer.

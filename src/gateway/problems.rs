@@ -79,6 +79,8 @@ classes! {
         "It was accepted, ran, and was refused for good. The members of the request say why.";
     MAILBOX_FULL = "mailbox-full" 429 "The mailbox is full":
         "More waits than may wait. Nothing was accepted; send it again after the time in Retry-After.";
+    QUOTA_EXCEEDED = "quota-exceeded" 429 "A limit is reached":
+        "violated-policies names the limits, and the RateLimit fields say what is left of each. Nothing was accepted; send it again after the time in Retry-After.";
     HEAD_TOO_LARGE = "head-too-large" 431 "The target and headers are too large":
         "The detail names the limit.";
     INTERNAL = "internal" 500 "Something went wrong here":

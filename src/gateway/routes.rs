@@ -17,7 +17,9 @@ use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
 use super::{
     dead_letters, docs,
     front::Front,
-    health, nodes,
+    health,
+    limits::{self, layer::Layer},
+    nodes,
     openapi::{Table, complete},
     operations,
     problem::Problem,
@@ -28,6 +30,7 @@ use super::{
     signals,
 };
 use crate::{
+    error::Result,
     feature::{Feature, Routes},
     runtime::node::Node,
 };
@@ -66,6 +69,7 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(sessions::list)
         .service(sessions::revoke_all)
         .service(sessions::revoke)
+        .service(limits::admin::list)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)
@@ -83,7 +87,7 @@ fn documented(
 }
 
 /// What the workers share, with the document made of the routes.
-pub(crate) fn share(node: Node, routes: &[Routes], settings: Settings) -> Arc<Shared> {
+pub(crate) fn share(node: Node, routes: &[Routes], settings: Settings) -> Result<Arc<Shared>> {
     let api = complete(documented(routes).split_for_parts().1);
     let table = Table::of(&api, &docs::UNDOCUMENTED);
     // A document is made of strings and numbers, which always encode.
@@ -106,6 +110,7 @@ pub(crate) fn app(
         .app_data(web::PayloadConfig::new(settings.body_bytes))
         .app_data(web::JsonConfig::default().limit(settings.body_bytes))
         .default_service(web::to(otherwise))
+        .wrap(Condition::new(!shared.limits.is_empty(), Layer(shared.clone())))
         .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
         .wrap(Front(shared.clone()))
 }
@@ -138,6 +143,7 @@ fn cors(origins: &[String]) -> Cors {
             "traceparent",
             "x-request-id",
         ])
+        .expose_headers(limits::EXPOSED)
         .max_age(3600);
     match origins.iter().any(|origin| origin == "*") {
         true => cors.allow_any_origin().send_wildcard(),

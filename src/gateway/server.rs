@@ -44,7 +44,7 @@ impl Gateway {
             tracing::warn!(%address, "/admin is closed: not on loopback, and no admin_token is configured");
         }
         let routes = routes::of(features);
-        let shared = routes::share(node, &routes, settings);
+        let shared = routes::share(node, &routes, settings)?;
         let keeper = Keeper {
             shared: shared.clone(),
             routes,

@@ -48,6 +48,8 @@ pub struct Settings {
     pub admin_token: Option<String>,
     /// The name of this node in the cookie by which a load balancer brings clients back to it.
     pub affinity: Option<String>,
+    /// Who may ask how often. No limits by default.
+    pub limits: super::limits::Settings,
 }
 
 impl Default for Settings {
@@ -71,6 +73,7 @@ impl Default for Settings {
             cors_origins: Vec::new(),
             admin_token: None,
             affinity: None,
+            limits: Default::default(),
         }
     }
 }
@@ -158,6 +161,7 @@ impl fmt::Debug for Settings {
             cors_origins,
             admin_token,
             affinity,
+            limits,
         } = self;
         f.debug_struct("Settings")
             .field("listen", listen)
@@ -178,6 +182,7 @@ impl fmt::Debug for Settings {
             .field("cors_origins", cors_origins)
             .field("admin_token", &admin_token.as_ref().map(|_| "redacted"))
             .field("affinity", affinity)
+            .field("limits", limits)
             .finish()
     }
 }

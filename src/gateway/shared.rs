@@ -8,13 +8,14 @@ use std::sync::{
 use actix_web::{HttpRequest, web::Bytes};
 use tokio::sync::watch;
 
-use super::{openapi::Table, problem::Problem, problems::INTERNAL, settings::Settings};
-use crate::runtime::node::Node;
+use super::{limits::Rules, openapi::Table, problem::Problem, problems::INTERNAL, settings::Settings};
+use crate::{error::Result, runtime::node::Node};
 
 /// Shared by all workers of one gateway.
 pub(crate) struct Shared {
     pub(crate) node: Node,
     pub(crate) settings: Settings,
+    pub(crate) limits: Rules,
     /// Which methods each path takes.
     pub(crate) table: Table,
     /// The OpenAPI document, as JSON.
@@ -26,8 +27,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(node: Node, settings: Settings, table: Table, openapi: Bytes) -> Arc<Self> {
-        Arc::new(Self {
+    /// Terminal error when the limits cannot be kept.
+    pub(crate) fn new(node: Node, settings: Settings, table: Table, openapi: Bytes) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            limits: Rules::new(&settings.limits, node.limits())?,
             node,
             settings,
             table,
@@ -35,7 +38,7 @@ impl Shared {
             streams: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
             retire_waits: watch::Sender::new(false),
-        })
+        }))
     }
 
     /// The one of the gateway that serves `req`.

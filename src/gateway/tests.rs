@@ -2,6 +2,7 @@
 
 mod accepting;
 mod durable;
+mod limits;
 mod operating;
 mod schedules;
 mod server;
@@ -127,7 +128,7 @@ async fn on(
 ) -> impl Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error> {
     let mut settings = Settings { max_wait: Duration::from_secs(5), ..Settings::default() };
     change(&mut settings);
-    let shared = routes::share(node, &routes(), settings);
+    let shared = routes::share(node, &routes(), settings).unwrap();
     init_service(routes::app(&shared, &routes())).await
 }
 

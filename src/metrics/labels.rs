@@ -47,6 +47,12 @@ pub(super) struct Route {
     pub(super) method: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Limit {
+    pub(super) limit: String,
+    pub(super) outcome: &'static str,
+}
+
 /// Text from outside, made one of a closed list.
 pub(super) struct Known;
 

@@ -25,6 +25,7 @@ use crate::{
     actor::Actor,
     address::Address,
     backend::{Commit, Loaded, Refused, document},
+    coordination::limit::gate::Pass,
     durable::journal::Journal,
     envelope::Position,
     error::Result,
@@ -59,6 +60,8 @@ pub(crate) struct Core<A: Actor> {
     /// A signal has come since the work last looked.
     woken: Cell<bool>,
     memory: RefCell<Option<Memory<A::State>>>,
+    /// What a command passed its kind's gate with that was gone then.
+    pub(crate) unused: Cell<Option<Pass>>,
     /// Journals of the commands that run.
     pub(crate) live: RefCell<HashMap<Position, Rc<Journal>>>,
     /// Held while a journal of a command that is not in memory is read or written.
@@ -94,6 +97,7 @@ pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address
         parked: Notify::new(),
         woken: Cell::default(),
         memory: RefCell::new(Some(memory)),
+        unused: Cell::default(),
         live: RefCell::default(),
         noting: tokio::sync::Mutex::default(),
     });

@@ -18,6 +18,7 @@ use crate::{
     actor::Actor,
     backend::document,
     context::About,
+    coordination::limit::gate::Pass,
     durable::{
         drive::{Ended, drive},
         journal::Journal,
@@ -27,10 +28,18 @@ use crate::{
 
 impl<A: Actor> Core<A> {
     /// Runs a shared command beside the others of its key.
-    pub(super) fn run_apart(self: &Rc<Self>, delivery: Delivery, about: About, journal: Rc<Journal>, state: A::State) {
+    pub(super) fn run_apart(
+        self: &Rc<Self>,
+        delivery: Delivery,
+        about: About,
+        journal: Rc<Journal>,
+        state: A::State,
+        pass: Option<Pass>,
+    ) {
         let core = self.clone();
         self.room.begin_work();
         actix::spawn(async move {
+            let _pass = pass;
             let span =
                 tracing::debug_span!("handle", address = %core.address, position = %about.position, shared = true);
             core.apart(delivery, about, journal, state).instrument(span).await;

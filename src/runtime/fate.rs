@@ -46,6 +46,8 @@ pub(super) enum Fate {
     /// It waits for something that is not there yet.
     Waits,
     Parked,
+    /// It waits for the limits of its kind.
+    Held,
     /// It brought something, and nothing else.
     Noted,
 }

@@ -11,6 +11,7 @@ use crate::{
     actor::Actor,
     address::Address,
     backend::Loaded,
+    coordination::limit::Limit,
     durable::dry::{self, Dry, Followed},
     error::{Error, Result},
     query::{Index, declared_fields},
@@ -24,6 +25,8 @@ pub(crate) trait Kind: Send + Sync {
     fn stateful(&self) -> bool;
     /// Its declared indexes.
     fn indexes(&self) -> Vec<Index>;
+    /// The limits of all its commands together, and of those of each key.
+    fn limits(&self) -> (Option<Limit>, Option<Limit>);
     /// Whether `command` is one of its commands.
     fn check(&self, command: &str) -> Result<()>;
     /// Brings one of its actors into memory, on this thread.
@@ -55,6 +58,10 @@ impl<A: Actor> Kind for Typed<A> {
 
     fn indexes(&self) -> Vec<Index> {
         A::indexes()
+    }
+
+    fn limits(&self) -> (Option<Limit>, Option<Limit>) {
+        (self.actor.limit(), self.actor.key_limit())
     }
 
     fn check(&self, command: &str) -> Result<()> {

@@ -5,7 +5,8 @@
 //! * [`arbiters`] are the threads and the partitions open on them; the [`supervisor`] watches the
 //!   threads; a [`tenure`] is one owner's time with a partition.
 //! * A [`partition`] is opened and closed; its [`reader`]s read, [`distribute`] hands messages to
-//!   [`activation`]s, which work in [`turn`]s of [`handle`]d commands, decide the [`fate`] of each and [`settle`] them; the
+//!   [`activation`]s, which work in [`turn`]s of [`handle`]d commands, decide the [`fate`] of each and [`settle`] them,
+//!   passing the [`gate`] of a limited kind first; the
 //!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits; [`cancel`] races none of it.
 //! * [`nodes`] is being one of several: it beats and carries out its [`plan`], by [`assign`]ment;
 //!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
@@ -21,6 +22,7 @@ pub(crate) mod deliver;
 pub(crate) mod distribute;
 pub(crate) mod fate;
 pub mod faults;
+pub(crate) mod gate;
 pub(crate) mod handle;
 pub(crate) mod journaled;
 pub(crate) mod kind;

@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     coordination::{
         RESERVED, builtin,
+        limit::{Declarations, Limits},
         schedule::{Declared, declare},
         session::Sessions,
     },
@@ -115,7 +116,8 @@ impl Node {
         Self::start_with(start, Faults::of_process(), uuid::Uuid::now_v7().as_u128() as u64).await
     }
 
-    pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
+    pub(crate) async fn start_with(mut start: Start, faults: Faults, seed: u64) -> Result<Self> {
+        start.settings.limits = declarations(&start.features, start.settings.limits);
         let kinds = kinds(&start.features)?;
         let declared = Declared::of(&start.features)?;
         start.backend.declares(declared.digest());
@@ -123,13 +125,14 @@ impl Node {
         for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
-        let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed));
+        let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed)?);
         let arbiters = Arbiters::start(shared.clone()).await?;
         let post = Post::start(&shared, &arbiters);
         let nodes = Nodes::start(&shared, &arbiters).await?;
         let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
         actix::spawn(declare(node.clone(), declared));
+        actix::spawn(node.shared.limits.keep());
         Ok(node)
     }
 
@@ -332,6 +335,11 @@ impl Node {
         &self.shared.sessions
     }
 
+    /// Limits over all nodes, for whoever is no actor.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
     /// The node's clock.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
@@ -351,6 +359,7 @@ impl Node {
             None => self.arbiters.drain(deadline, |_| {}).await,
         };
         self.arbiters.stop();
+        self.shared.limits.flush().await;
         if unfinished > 0 {
             warn!(partitions = unfinished, "the deadline passed: what still ran is dropped, and will be repeated");
         } else {
@@ -373,4 +382,21 @@ pub(super) fn kinds(features: &[Feature]) -> Result<HashMap<&'static str, Arc<dy
     }
     kinds.extend(builtin(features)?.kinds.into_iter().map(|kind| (kind.name(), kind)));
     Ok(kinds)
+}
+
+/// What features declare of limits, and what is configured: that comes later, and counts.
+fn declarations(features: &[Feature], configured: Declarations) -> Declarations {
+    let mut all = Declarations::default();
+    for feature in features {
+        all.named.extend(feature.limits.iter().cloned());
+        for kind in &feature.kinds {
+            let (of_kind, of_key) = kind.limits();
+            all.kinds.extend(of_kind.map(|limit| (kind.name().to_owned(), limit)));
+            all.keys.extend(of_key.map(|limit| (kind.name().to_owned(), limit)));
+        }
+    }
+    all.named.extend(configured.named);
+    all.kinds.extend(configured.kinds);
+    all.keys.extend(configured.keys);
+    all
 }

@@ -70,7 +70,7 @@ pub(crate) async fn replay(
     mut told: impl FnMut(Tried),
 ) -> Result<()> {
     let kinds = kinds(features)?;
-    let shared = Arc::new(Shared::new(backend.clone(), Clock::System, settings, kinds, Faults::default(), 0));
+    let shared = Arc::new(Shared::new(backend.clone(), Clock::System, settings, kinds, Faults::default(), 0)?);
     for partition in 0..backend.partitions() {
         for position in backend.journaled(partition).await? {
             if let Some(tried) = one(&shared, position, patience).await? {

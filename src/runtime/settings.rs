@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::coordination::session;
+use crate::coordination::{limit::Declarations, session};
 
 /// Bounds of a node.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Settings {
     pub build: Arc<str>,
     /// Sessions of people at their browsers.
     pub session: session::Settings,
+    /// Limits over all nodes, besides those that features declare.
+    pub limits: Declarations,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             journal_bytes: 8 << 20,
             build: env!("CARGO_PKG_VERSION").into(),
             session: session::Settings::default(),
+            limits: Declarations::default(),
         }
     }
 }

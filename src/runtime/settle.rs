@@ -83,7 +83,7 @@ impl<A: Actor> Core<A> {
         let back = taken.into_iter().map(|taken| {
             let mut delivery = taken.delivery;
             self.room.running.borrow_mut().remove(&delivery.stored.position);
-            if !delivery.counted && !matches!(taken.fate, Fate::Parked | Fate::Noted) {
+            if !delivery.counted && !matches!(taken.fate, Fate::Parked | Fate::Noted | Fate::Held) {
                 delivery.stored.attempts -= 1;
             }
             delivery
@@ -168,7 +168,8 @@ impl<A: Actor> Core<A> {
                 return Concluded::Undone(None);
             }
         }
-        let deferred = sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits));
+        let deferred =
+            sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits | Fate::Held));
         shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
         for taken in sending.taken {
             self.tell(taken);
@@ -234,7 +235,7 @@ impl<A: Actor> Core<A> {
             }
             Fate::Deferred => shared.metrics.command(A::KIND, "retried", taken.seconds),
             Fate::Waits => shared.metrics.command(A::KIND, "waiting", taken.seconds),
-            Fate::Parked | Fate::Noted => {}
+            Fate::Parked | Fate::Noted | Fate::Held => {}
         }
         self.room.let_go(position, stored.size);
         self.finished(1);

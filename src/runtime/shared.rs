@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backend::Backend,
     clock::Clock,
-    coordination::session::Sessions,
+    coordination::{limit::Limits, session::Sessions},
     envelope::{Position, ReplyTo},
     error::Result,
     metrics::Metrics,
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     /// The other nodes, where there can be any.
     pub(crate) others: Option<Others>,
+    pub(crate) limits: Limits,
     pub(crate) faults: Faults,
     pub(crate) draining: AtomicBool,
     /// Held while a message runs that may have taken the process down before: one at a time, so
@@ -59,9 +60,11 @@ impl Shared {
         kinds: HashMap<&'static str, Arc<dyn Kind>>,
         faults: Faults,
         seed: u64,
-    ) -> Self {
+    ) -> Result<Self> {
         let metrics = Metrics::default();
-        Self {
+        let (store, declared) = (backend.clone(), &settings.limits);
+        let limits = Limits::new(store, clock.clone(), metrics.clone(), declared, kinds.keys().copied())?;
+        Ok(Self {
             secret: backend.secret(),
             sessions: Sessions::new(backend.clone(), clock.clone(), metrics.clone(), settings.session.clone()),
             others: backend.lease_time().map(|_| Others::default()),
@@ -71,6 +74,7 @@ impl Shared {
             backend,
             clock,
             metrics,
+            limits,
             settings,
             kinds,
             waiting: Waiting::default(),
@@ -82,7 +86,7 @@ impl Shared {
             // Envelopes outlive the process that waits for them: a token must mean nothing to the next
             // one. Below 2^53 it survives every JSON parser.
             tokens: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
-        }
+        })
     }
 
     /// Lets everybody who follows a message look again, on whichever node.

@@ -26,6 +26,7 @@ use crate::{
     actor::{Actor, Waits},
     backend::Commit,
     context::About,
+    coordination::limit::gate::Pass,
     durable::{
         drive::{Ended, Host, drive},
         journal::Journal,
@@ -76,18 +77,18 @@ impl<A: Actor> Core<A> {
     pub(crate) async fn turn(self: &Rc<Self>, memory: &mut Memory<A::State>) -> bool {
         let mut group = self.group();
         let begun = Instant::now();
-        while let Some(mut delivery) = self.next() {
+        while let Some((mut delivery, pass)) = self.admitted(&mut group).await {
             if !delivery.counted && (delivery.suspect || delivery.stored.attempts > 0) {
                 if !group.taken.is_empty() {
                     self.put_back(vec![delivery]);
                     break;
                 }
-                return self.careful(memory, delivery).await;
+                return self.careful(memory, delivery, pass).await;
             }
             if !delivery.counted {
                 delivery.stored.attempts += 1;
             }
-            match self.one(memory, &mut group, delivery).await {
+            match self.one(memory, &mut group, delivery, pass).await {
                 Went::On => {}
                 Went::Apart(mut delivery) => {
                     if !delivery.counted {
@@ -111,7 +112,12 @@ impl<A: Actor> Core<A> {
 
     /// Handles a message whose attempts must be counted before they run: a retry, or one that was
     /// in memory when the process died (G6).
-    async fn careful(self: &Rc<Self>, memory: &mut Memory<A::State>, mut delivery: Delivery) -> bool {
+    async fn careful(
+        self: &Rc<Self>,
+        memory: &mut Memory<A::State>,
+        mut delivery: Delivery,
+        pass: Option<Pass>,
+    ) -> bool {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;
         // About to begin: it can be cancelled no more.
@@ -154,18 +160,20 @@ impl<A: Actor> Core<A> {
         shared.faults.at(Point::Counted).await;
         delivery.stored.attempts = attempts;
         delivery.counted = true;
-        match self.one(memory, &mut group, delivery).await {
+        match self.one(memory, &mut group, delivery, pass).await {
             Went::Stop => false,
             _ => self.settle(memory, group).await,
         }
     }
 
-    /// Handles one message and adds its fate to the group.
+    /// Handles one message and adds its fate to the group. What it passed the gate of its kind with is held
+    /// until its handler has ended.
     async fn one(
         self: &Rc<Self>,
         memory: &mut Memory<A::State>,
         group: &mut Group<A::State>,
         delivery: Delivery,
+        pass: Option<Pass>,
     ) -> Went {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;
@@ -213,7 +221,7 @@ impl<A: Actor> Core<A> {
         let begun = Instant::now();
         let about = About { address: self.address.clone(), position, attempt, now, envelope: envelope.clone() };
         if !alone {
-            self.run_apart(delivery, about, journal, before);
+            self.run_apart(delivery, about, journal, before, pass);
             self.slot.since.set(0);
             return Went::On;
         }

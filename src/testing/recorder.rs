@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::{
     address::Address,
     backend::{
         Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
-        Home, Journals, Lease, Leases, Ledger, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner, Refused,
-        Requests, Rows, Sessions, Signals, States, Stored,
+        Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner,
+        Refused, Requests, Rows, Sessions, Signals, States, Stored,
+        limits::{Enter, Entered, Held, Name, Take, Taken},
         sessions::{
             ChangedSession, Digest, FoundSession, Issued, OpenedSession, SessionKey, SessionName, SessionRecord, Use,
         },
@@ -402,6 +403,28 @@ impl Sessions for Recorder {
 
     fn session_era(&self, user: String) -> Fut<'_, Result<i64>> {
         self.live(self.store.session_era(user))
+    }
+}
+
+impl Limits for Recorder {
+    fn take_tokens(&self, take: Take, now: Option<i64>) -> Fut<'_, Result<Taken>> {
+        self.live(self.store.take_tokens(take, now))
+    }
+
+    fn enter_permit(&self, enter: Enter, now: Option<i64>) -> Fut<'_, Result<Entered>> {
+        self.live(self.store.enter_permit(enter, now))
+    }
+
+    fn renew_permits(&self, held: Vec<Held>, now: Option<i64>) -> Fut<'_, Result<Vec<bool>>> {
+        self.live(self.store.renew_permits(held, now))
+    }
+
+    fn leave_permit(&self, name: Name, holder: String, now: Option<i64>) -> Fut<'_, Result<()>> {
+        self.live(self.store.leave_permit(name, holder, now))
+    }
+
+    fn permits_freed(&self) -> broadcast::Receiver<Name> {
+        self.store.permits_freed()
     }
 }
 

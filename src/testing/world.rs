@@ -190,6 +190,13 @@ impl World {
         self.restart_if_dead().await;
     }
 
+    /// Lets the process die now, and starts it again after so long.
+    pub async fn crash_for(&mut self, time: Duration) {
+        self.plan.die();
+        self.clock.advance(time);
+        self.restart_if_dead().await;
+    }
+
     /// Lets every life of the process die when a message first passes `point`; `None` ends that.
     pub fn crash_whenever(&mut self, point: Option<Point>) {
         self.always = point;

@@ -6,6 +6,7 @@ mod deferred;
 mod forgotten;
 mod format;
 mod journals;
+mod limits;
 mod mailbox;
 mod protocol;
 mod resize;

@@ -49,6 +49,7 @@ mod commit;
 mod durability;
 mod encode;
 mod journal;
+mod limits;
 mod mailbox;
 mod meta;
 mod mongo;
@@ -138,6 +139,7 @@ struct Core {
     durable: durability::Durable,
     /// How far through each partition's moved messages the forgetting has come.
     moves: DashMap<u16, String>,
+    limits: limits::Ways,
 }
 
 /// What a store is opened for.
@@ -247,6 +249,7 @@ impl Core {
         let places = (0..places).map(|_| Arc::default()).collect();
         let (lanes, queues): (Vec<_>, Vec<_>) = (0..redis.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let (post, letters) = mpsc::unbounded_channel();
+        let (limits, wishes) = limits::Ways::new();
         let core = Arc::new(Self {
             redis,
             states,
@@ -260,10 +263,14 @@ impl Core {
             closed: AtomicBool::new(false),
             durable,
             moves: DashMap::new(),
+            limits,
             options,
         });
         for queue in queues {
             tokio::spawn(append::serve(core.clone(), queue));
+        }
+        for (shard, queue) in wishes.into_iter().enumerate() {
+            tokio::spawn(limits::serve(core.clone(), shard, queue));
         }
         if what != Use::Look {
             tokio::spawn(nodes::listen(core.clone(), post));

@@ -238,6 +238,7 @@ pub(super) async fn listen(core: Arc<Core>, post: mpsc::UnboundedSender<Vec<u8>>
                 let _ = post.send(letter.to_vec());
             }
             Some([b'm', rest @ ..]) => appended(&core, rest),
+            Some([b'l', name @ ..]) => core.limits.told(name),
             Some([b'd', rest @ ..]) => {
                 if let Some(place) = text(rest).and_then(|p| core.places.get(p.parse::<usize>().ok()?)) {
                     place.notify(false, true);

@@ -32,6 +32,7 @@ const LIBRARY: &str = concat!(
     include_str!("functions/resize.lua"),
     include_str!("functions/nodes.lua"),
     include_str!("functions/session.lua"),
+    include_str!("functions/limits.lua"),
     include_str!("functions/names.lua"),
 );
 
@@ -233,6 +234,12 @@ impl Redis {
     /// Calls a function about nodes.
     pub(super) async fn nodes(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         self.invoke(&self.reader, self.nodes_key(), function, args).await
+    }
+
+    /// Calls a function about limits, of one of the prefixes they are spread over.
+    pub(super) async fn limit(&self, shard: usize, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        let key = format!("{}:{{limit-{shard:02}}}", self.prefix);
+        self.invoke(&self.reader, key, function, args).await
     }
 
     /// Calls a function about the whole store, on the first writing connection.

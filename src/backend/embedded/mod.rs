@@ -12,6 +12,7 @@ mod apply;
 mod audit;
 mod chores;
 mod journal;
+mod limits;
 mod lock;
 mod nodes;
 mod query;
@@ -73,6 +74,7 @@ pub struct Embedded {
     /// `None` when only inspecting.
     writing: Option<Writing>,
     kinds: DashMap<String, Arc<StateSql>>,
+    counted: limits::Counted,
 }
 
 struct Writing {
@@ -120,7 +122,8 @@ impl Embedded {
         let sweeps = Mutex::new(vec![0; usize::from(options.partitions)]);
         let reader = path.map_or(Reader::Memory, |path| Reader::File(Arc::new(read::Readers::new(path))));
         let writing = Writing { writer: Some(writer), thread: Some(thread), lock, sweeps };
-        Ok(Self { options, secret, tails, reader, writing: Some(writing), kinds: DashMap::new() })
+        let counted = limits::Counted::default();
+        Ok(Self { options, secret, tails, reader, writing: Some(writing), kinds: DashMap::new(), counted })
     }
 
     /// Opens an existing store only to read it; works beside a serving process.
@@ -138,7 +141,8 @@ impl Embedded {
         let tails = tails(&books(&connection)?);
         let options = Options { partitions, ..Options::default() };
         let reader = Reader::File(Arc::new(read::Readers::new(path)));
-        Ok(Self { options, secret, tails, reader, writing: None, kinds: DashMap::new() })
+        let counted = limits::Counted::default();
+        Ok(Self { options, secret, tails, reader, writing: None, kinds: DashMap::new(), counted })
     }
 
     fn writer(&self) -> Result<&Writer> {
