@@ -23,7 +23,7 @@ pub mod testing;
 pub mod trace;
 
 pub use {
-    actor::{Actor, Waits},
+    actor::{Actor, Priority, Waits},
     address::{Address, At},
     app::App,
     context::Context,
@@ -39,8 +39,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Node, Page, Query, RequestId, Result, Retry,
-        Secret, Waits,
+        Actor, Address, App, At, Context, Error, Feature, Index, Key, Node, Page, Priority, Query, RequestId, Result,
+        Retry, Secret, Waits,
     };
 }
 

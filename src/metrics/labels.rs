@@ -42,6 +42,11 @@ pub(super) struct Route {
     pub(super) method: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct State {
+    pub(super) state: &'static str,
+}
+
 /// Text from outside, made one of a closed list.
 pub(super) struct Known;
 

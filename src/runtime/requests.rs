@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     node::Node,
+    outside::ask_to_end,
     view::{Found, View},
 };
 use crate::{
@@ -86,7 +87,7 @@ impl Node {
             return Ok(Cancel::Cancelled);
         }
         if let Lookup::Waiting(stored) = &lookup
-            && self.ask_to_end(position, stored).await?
+            && ask_to_end(&self.shared, position, stored).await?
         {
             return Ok(Cancel::Asked);
         }

@@ -56,16 +56,18 @@ mod moved;
 mod nodes;
 mod outbox;
 mod pack;
+mod pauses;
 mod place;
 mod redis;
 mod requests;
 mod resize;
+mod shares;
 mod states;
 mod tail;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -81,6 +83,7 @@ pub use self::{
     resize::{Doing, Moves, Progress, Resize, Resized},
 };
 use crate::{
+    backend::TenantOf,
     error::{Error, Result},
     request::MAX_PARTITIONS,
 };
@@ -131,6 +134,8 @@ struct Core {
     durable: durability::Durable,
     /// How far through each partition's moved messages the forgetting has come.
     moves: DashMap<u16, String>,
+    /// Whose an actor is.
+    tenants: OnceLock<TenantOf>,
 }
 
 /// What a store is opened for.
@@ -253,6 +258,7 @@ impl Core {
             closed: AtomicBool::new(false),
             durable,
             moves: DashMap::new(),
+            tenants: OnceLock::new(),
             options,
         });
         for queue in queues {
@@ -309,9 +315,10 @@ impl Core {
     }
 
     /// Calls a function about the whole store, likewise.
-    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<(), redis::Fault> {
-        self.redis.meta(function, args).await?;
-        self.durable.wait_meta(&self.redis).await
+    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
+        let answer = self.redis.meta(function, args).await?;
+        self.durable.wait_meta(&self.redis).await?;
+        Ok(answer)
     }
 }
 
