@@ -17,6 +17,19 @@ pub enum Waits {
     Shared,
 }
 
+/// How large the part of a mailbox's memory is that a [tenant](Actor::tenant), or a kind without tenants, may
+/// fill while others want some too, and so how much of the work done is its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// Four times as much as [`Normal`](Self::Normal), and read first.
+    High,
+    /// What everything has that says nothing.
+    #[default]
+    Normal,
+    /// A quarter of [`Normal`](Self::Normal): it waits for the others and always goes on.
+    Low,
+}
+
 /// A kind of durable actor.
 ///
 /// One value of the type serves all keys of its kind: `&self` holds shared dependencies
@@ -70,6 +83,20 @@ pub trait Actor: Send + Sync + Sized + 'static {
     fn waits(command: &Self::Command) -> Waits {
         let _ = command;
         Waits::Alone
+    }
+
+    /// For whom an actor works: a customer, an account. Tenants share a mailbox fairly, whatever each of them
+    /// floods it with. Of the key alone, so that a key always belongs to the same one; commands of actors
+    /// without a tenant share what their kind is given.
+    fn tenant(key: &str) -> Option<&str> {
+        let _ = key;
+        None
+    }
+
+    /// How much an actor's commands may have of what is shared. Of the key alone, as [`tenant`](Self::tenant).
+    fn priority(key: &str) -> Priority {
+        let _ = key;
+        Priority::Normal
     }
 
     /// How retryable errors are retried.

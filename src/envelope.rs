@@ -206,6 +206,11 @@ impl Envelope {
         }
     }
 
+    /// Whether another actor is told how it ends: then only its own activation may end it.
+    pub(crate) fn tells(&self) -> bool {
+        self.asked.is_some() || self.then.is_some()
+    }
+
     /// Its size against mailbox and window budgets, in bytes.
     pub fn size(&self) -> usize {
         let note = self.note.as_deref().map_or(0, |note| match note {

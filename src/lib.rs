@@ -25,7 +25,7 @@ pub mod testing;
 pub mod trace;
 
 pub use {
-    actor::{Actor, Waits},
+    actor::{Actor, Priority, Waits},
     address::{Address, At},
     app::App,
     context::Context,
@@ -46,8 +46,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Limit, Missed, Node, Overlap, Page, Query,
-        RequestId, Result, Retry, Schedule, Secret, Waits,
+        Actor, Address, App, At, Context, Error, Feature, Index, Key, Limit, Missed, Node, Overlap, Page, Priority,
+        Query, RequestId, Result, Retry, Schedule, Secret, Waits,
     };
 }
 

@@ -26,7 +26,7 @@ use prometheus_client::{
 pub use histogram::Histogram;
 pub use http::HttpMetrics;
 pub use kind::KindMetrics;
-use labels::{Entry, Event, Known, Limit, Route, Served, Source};
+use labels::{Entry, Event, Known, Limit, Route, Served, Source, State};
 pub use limit::LimitMetrics;
 
 use crate::backend::Ledger;
@@ -58,6 +58,9 @@ struct Inner {
     schedules: schedule::Schedules,
     sessions: Family<Event, Counter>,
     limits: Family<Limit, Counter>,
+    waiting: Family<State, Gauge>,
+    refused: Gauge,
+    paused: Gauge,
 }
 
 impl Default for Metrics {
@@ -88,6 +91,9 @@ impl Default for Metrics {
             event_streams: Gauge::default(),
             schedules: schedule::Schedules::register(&mut registry),
             sessions: Family::default(),
+            waiting: Family::default(),
+            refused: Gauge::default(),
+            paused: Gauge::default(),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -112,6 +118,10 @@ impl Inner {
         to.register("http_requests", "HTTP requests answered", self.served.clone());
         let time = "Time from a request's head to its answer's head";
         to.register_with_unit("http_request", time, Unit::Seconds, self.served_seconds.clone());
+        let waiting = "Messages in mailboxes of this node that were passed over: their lane is full, or paused";
+        to.register("waiting_messages", waiting, self.waiting.clone());
+        to.register("refused_tenants", "Tenants that have more than their share of a mailbox", self.refused.clone());
+        to.register("paused", "Kinds and keys that are paused", self.paused.clone());
         to.register("http_event_streams", "Open streams of server-sent events", self.event_streams.clone());
         to.register("session_events", "What happened to sessions", self.sessions.clone());
     }
@@ -216,6 +226,24 @@ impl Metrics {
         self.http_handle(route, method, status).observe(seconds);
     }
 
+    /// More messages of a mailbox wait, or fewer when negative: for room in memory, and because they are
+    /// paused.
+    pub fn waiting(&self, room: i64, paused: i64) {
+        for (state, delta) in [("room", room), ("paused", paused)] {
+            self.inner.waiting.get_or_create(&State { state }).inc_by(delta);
+        }
+    }
+
+    /// More tenants have more than their share of a mailbox, or fewer when negative.
+    pub fn refused(&self, delta: i64) {
+        self.inner.refused.inc_by(delta);
+    }
+
+    /// So many kinds and keys are paused.
+    pub fn paused(&self, count: usize) {
+        self.inner.paused.set(count as i64);
+    }
+
     /// Streams of server-sent events opened or, when negative, closed.
     pub fn event_streams(&self, delta: i64) {
         self.inner.event_streams.inc_by(delta);
@@ -277,6 +305,9 @@ mod tests {
         metrics.mailbox_oldest(1.5);
         metrics.slots("missed", 3);
         metrics.slot_lag(0.2);
+        metrics.waiting(7, 2);
+        metrics.refused(1);
+        metrics.paused(3);
         metrics.ledger(&Ledger { accepted: 5, completed: 2, failed: 1, bytes: 99, ..Ledger::default() });
         metrics.http("/orders/{id}", "GET", 200, 0.000_4);
         metrics.http("/orders/{id}", "BREW", 405, 0.000_4);
@@ -301,6 +332,10 @@ mod tests {
             "greenroom_mailbox_messages 2",
             "greenroom_mailbox_bytes 99",
             "greenroom_mailbox_oldest_seconds 1.5",
+            "greenroom_waiting_messages{state=\"room\"} 7",
+            "greenroom_waiting_messages{state=\"paused\"} 2",
+            "greenroom_refused_tenants 1",
+            "greenroom_paused 3",
             "greenroom_ledger_messages{entry=\"in_flight\"} 2",
             "greenroom_http_requests_total{route=\"/orders/{id}\",method=\"GET\",status=\"200\"} 1",
             "greenroom_http_requests_total{route=\"/orders/{id}\",method=\"OTHER\",status=\"405\"} 1",

@@ -23,7 +23,9 @@ pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod nodes;
+pub mod pauses;
 pub mod sessions;
+pub mod shares;
 
 use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
@@ -36,7 +38,9 @@ pub use message::{
     Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
 pub use nodes::{Acquired, Lease, Leases, Member, NodeInfo, Nodes, Owner};
+pub use pauses::{MOST_PAUSED, Paused, Pauses, Scope};
 pub use sessions::Sessions;
+pub use shares::{Over, REFUSED, Shares, Tenant, TenantOf};
 
 use crate::{
     address::Address,
@@ -50,12 +54,36 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Everything a node needs of its store.
 pub trait Backend:
-    Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions + Limits
+    Mailbox
+    + Shares
+    + Commits
+    + Journals
+    + States
+    + Requests
+    + DeadLetters
+    + Pauses
+    + Leases
+    + Nodes
+    + Books
+    + Sessions
+    + Limits
 {
 }
 
 impl<T> Backend for T where
-    T: Mailbox + Commits + Journals + States + Requests + DeadLetters + Leases + Nodes + Books + Sessions + Limits
+    T: Mailbox
+        + Shares
+        + Commits
+        + Journals
+        + States
+        + Requests
+        + DeadLetters
+        + Pauses
+        + Leases
+        + Nodes
+        + Books
+        + Sessions
+        + Limits
 {
 }
 
@@ -68,16 +96,34 @@ pub trait Mailbox: Send + Sync + 'static {
     /// only when they are as durable as configured.
     fn append(&self, batch: Vec<Append>) -> Fut<'_, Vec<Result<Appended, NotAppended>>>;
 
-    /// Up to `limit` messages of the partition's mailbox after `after`, in order.
+    /// Up to `limit` messages of the partition's mailbox after `after`, in order: whoever reads so goes on
+    /// from the last one, and does not go back.
     fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
+
+    /// Up to `limit` messages that are still in the partition's mailbox, `from` … `to`, in order: of what was
+    /// read before, the part that waits. What ended before this was asked for is not among them.
+    fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
 
     /// What tells the partition's reader to look again: of the present owner, so asked for after
     /// [`Leases::acquire`].
     fn signals(&self, partition: u16) -> Arc<Signals>;
 
-    /// Up to `limit` deferred messages of the partition due at `now` or before, in the order of
-    /// (due, position), without those already `handed` out; and when the next one is due.
-    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>>;
+    /// Up to `limit` deferred messages of the partition due at `now` or before, in order of their
+    /// [moments](Self::moment) beginning `from` one of those (with the first, when `None`), without those
+    /// already `handed` out; and when the next one is due.
+    fn due(
+        &self,
+        partition: u16,
+        now: i64,
+        from: Option<Moment>,
+        handed: HashSet<Position>,
+        limit: usize,
+    ) -> Fut<'_, Result<Due>>;
+
+    /// Where a deferred message that is due at some time is in the order of [`due`](Self::due).
+    fn moment(&self, stored: &Stored) -> Moment {
+        Moment { due: stored.due, tie: stored.position.number() }
+    }
 
     /// Parked messages of one address at or after `from`, in order.
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
@@ -93,6 +139,15 @@ pub struct Due {
     pub messages: Vec<Stored>,
     /// When the next one after them is due, in milliseconds since the Unix epoch.
     pub next: Option<i64>,
+}
+
+/// A place in the order in which deferred messages fall due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Moment {
+    /// When, in milliseconds since the Unix epoch.
+    pub due: i64,
+    /// Among those of the same time, in an order of the store's own.
+    pub tie: u64,
 }
 
 /// Tells a partition's reader to look again. May be notified for nothing.
@@ -183,7 +238,12 @@ pub trait Requests: Send + Sync + 'static {
 
     /// Cancels a message of which no attempt has begun and that has no journal; `false` when there is
     /// none such. Only the owner of its partition may, and must not begin an attempt meanwhile.
-    fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>>;
+    fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
+        Box::pin(async move { Ok(self.cancel_all(lease, vec![position], now).await?.pop().unwrap_or(false)) })
+    }
+
+    /// Cancels messages of the lease's partition, each as [`cancel`](Self::cancel) does, at once.
+    fn cancel_all(&self, lease: Lease, positions: Vec<Position>, now: i64) -> Fut<'_, Result<Vec<bool>>>;
 
     /// Forgets results that ended before `before` and idempotency keys that expired; answers how
     /// many results. Called now and then, does a bounded amount of work.

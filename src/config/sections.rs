@@ -86,6 +86,8 @@ pub(crate) struct Runtime {
     window_messages: usize,
     #[serde(deserialize_with = "size")]
     window_bytes: usize,
+    #[serde(deserialize_with = "percent")]
+    tenant_share: u8,
     #[serde(deserialize_with = "size")]
     activation_bytes: usize,
     #[serde(deserialize_with = "duration")]
@@ -113,6 +115,7 @@ impl Runtime {
             arbiters: self.arbiters,
             window_messages: self.window_messages,
             window_bytes: self.window_bytes,
+            tenant_share: self.tenant_share,
             activation_bytes: self.activation_bytes,
             idle: self.idle,
             crash_limit: self.crash_limit,
@@ -335,6 +338,13 @@ fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Erro
     match u16::deserialize(deserializer)? {
         number @ 1..=MAX_PARTITIONS => Ok(number),
         _ => Err(D::Error::custom(format!("expected a number from 1 to {MAX_PARTITIONS}"))),
+    }
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    match u8::deserialize(deserializer)? {
+        number @ 1..=100 => Ok(number),
+        _ => Err(D::Error::custom("expected a percentage from 1 to 100")),
     }
 }
 

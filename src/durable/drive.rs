@@ -127,7 +127,7 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
     let shared = &host.room.shared;
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());
-    let linger = shared.settings.linger.as_millis() as i64;
+    let linger = || if host.room.is_paused(&host.address) { 0 } else { shared.settings.linger.as_millis() as i64 };
     let limit = host.limit.as_millis().min(i64::MAX as u128) as i64;
     let mut writing: Option<Writing<'_>> = None;
     let mut since = shared.clock.now();
@@ -166,7 +166,7 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
             }
         }
         let idle = !standing.live && writing.is_none();
-        let next = match next(&standing, idle, since, linger, limit) {
+        let next = match next(&standing, idle, since, linger(), limit) {
             Next::At(at) if at <= now => return end(&standing, journal),
             Next::At(at) => Some(at),
             Next::Never => None,
@@ -280,7 +280,7 @@ pub(crate) fn noted(note: &Delivery) -> Done {
 impl Host {
     /// A message that only brought something has ended.
     fn finished(&self, note: &Delivery) {
-        self.room.let_go(note.stored.position, note.stored.size);
+        self.room.let_go(note.stored.position);
         self.slot.pending.set(self.slot.pending.get().saturating_sub(1));
         self.room.shared.ended(note.stored.position);
     }

@@ -53,6 +53,11 @@ pub(super) struct Limit {
     pub(super) outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct State {
+    pub(super) state: &'static str,
+}
+
 /// Text from outside, made one of a closed list.
 pub(super) struct Known;
 

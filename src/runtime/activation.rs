@@ -3,7 +3,8 @@
 //!
 //! Order (G2): `queue` is sorted by position and holds nothing that is after a parked message.
 //! While messages of the key are parked in the store (`behind`), whatever arrives is parked too,
-//! and the queue is refilled from the store, lowest position first.
+//! and the queue is refilled from the store, lowest position first. While the actor is paused, all of it is
+//! parked.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,8 +32,9 @@ use crate::{
     error::Result,
 };
 
-/// Parked messages fetched at once.
+/// Parked messages fetched at once, and how many even when its lane has no room: a key must go on.
 const REFILL: usize = 64;
+const LEAST: usize = 4;
 
 /// The actix actor: its mailbox and its context, around the core.
 pub(crate) struct Activation<A: Actor> {
@@ -164,7 +166,7 @@ impl<A: Actor> Core<A> {
     fn arrive(self: &Rc<Self>, delivery: Delivery) {
         if self.ended.contains(&delivery.stored.position) {
             // It was read before an earlier owner's commit, which ends it, was finished.
-            self.room.let_go(delivery.stored.position, delivery.stored.size);
+            self.room.let_go(delivery.stored.position);
             self.finished(1);
             return;
         }
@@ -174,7 +176,7 @@ impl<A: Actor> Core<A> {
             self.enqueue(delivery);
         } else if delivery.stored.parked {
             // It is parked already and will be fetched in its order; this only says it is due.
-            self.room.release(delivery.stored.size);
+            self.room.release(delivery.stored.position);
             self.finished(1);
         } else {
             self.park(vec![delivery]);
@@ -239,7 +241,7 @@ impl<A: Actor> Core<A> {
             deliveries.retain(|delivery| {
                 let left = gone.is_none_or(|gone| gone == delivery.stored.position);
                 if left {
-                    self.room.let_go(delivery.stored.position, delivery.stored.size);
+                    self.room.let_go(delivery.stored.position);
                     self.finished(1);
                 }
                 !left
@@ -253,10 +255,14 @@ impl<A: Actor> Core<A> {
         let Some(mut memory) = self.memory.borrow_mut().take() else { return };
         while !self.room.stopping() {
             self.woken.set(false);
+            let paused = self.room.is_paused(&self.address);
+            if paused {
+                self.park_queue();
+            }
             let more = if self.ready() {
                 self.turn(&mut memory).await
             } else {
-                self.queue.borrow().is_empty() && self.behind.get() && self.refill().await
+                !paused && self.queue.borrow().is_empty() && self.behind.get() && self.refill().await
             };
             // A signal that came meanwhile may have changed the answer.
             if !more && !self.woken.get() {
@@ -309,9 +315,10 @@ impl<A: Actor> Core<A> {
         }
         let now = shared.clock.now();
         let mut taken = false;
+        let fits = self.room.room_for(&self.address).clamp(LEAST, REFILL);
         // Everything after a retry that is not due waits with it.
-        for stored in found.into_iter().take_while(|stored| stored.due <= now) {
-            self.room.hold(&stored);
+        for stored in found.into_iter().take_while(|stored| stored.due <= now).take(fits) {
+            self.room.hold(&stored, &self.address);
             self.slot.pending.set(self.slot.pending.get() + 1);
             let suspect = self.room.suspect(&stored);
             self.enqueue(Delivery { stored, counted: false, suspect });
@@ -321,10 +328,11 @@ impl<A: Actor> Core<A> {
     }
 
     /// Whether a message waits that may begin. One that is being cancelled may not, nor what is after
-    /// it: the verdict wakes the actor.
+    /// it: the verdict wakes the actor. Nothing of an actor that is paused may.
     fn ready(&self) -> bool {
         let first = self.queue.borrow().front().map(|next| next.stored.position);
-        first.is_some_and(|position| !self.room.cancelling.stops(position, &self.address))
+        let may = |position| !self.room.cancelling.stops(position, &self.address);
+        first.is_some_and(may) && !self.room.is_paused(&self.address)
     }
 
     /// The next message to handle, without those that were cancelled meanwhile.
@@ -337,7 +345,7 @@ impl<A: Actor> Core<A> {
             if !self.room.was_cancelled(next.stored.position) {
                 return Some(next);
             }
-            self.room.let_go(next.stored.position, next.stored.size);
+            self.room.let_go(next.stored.position);
             self.finished(1);
         }
     }

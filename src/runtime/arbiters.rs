@@ -22,6 +22,7 @@ use super::{
     plan::Standing,
     shared::Shared,
     supervisor::{Beat, watch},
+    sweep::{Part, Sweep},
     tenure::Tenure,
 };
 use crate::{
@@ -313,6 +314,12 @@ impl Arbiters {
     pub(crate) async fn cancel(&self, position: Position) -> Result<bool> {
         let partition = self.address(position).ok_or_else(|| Error::new("the request's partition is not open here"))?;
         partition.send(Cancel(position)).await?
+    }
+
+    /// Cancels some of what waits in a partition that is open here.
+    pub(crate) async fn sweep(&self, sweep: Sweep) -> Result<Part> {
+        let address = self.address(Position::new(sweep.partition, 0));
+        address.ok_or_else(|| Error::new("the partition is not open here"))?.send(sweep).await?
     }
 
     /// Lets all partitions go in order, telling `released` of each that is; how many had not finished

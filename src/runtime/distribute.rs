@@ -22,6 +22,13 @@ use crate::{
     error::{Error, Failure, Result},
 };
 
+/// A message that has been taken into memory.
+pub(crate) struct Arrival {
+    pub(crate) stored: Stored,
+    /// Whether it is among those that the last owner may have had in memory.
+    pub(crate) suspicious: bool,
+}
+
 /// Messages for an actor that is not in memory.
 pub(crate) struct Arrivals {
     pub(crate) address: Address,
@@ -29,13 +36,13 @@ pub(crate) struct Arrivals {
 }
 
 /// Hands messages to their activations, in order.
-pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Stored>, suspicious: bool) {
+pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Arrival>) {
     let _one = room.distributing.lock().await;
     let counted = loop {
         if room.stopping() {
             return;
         }
-        match count(room, &mut batch, suspicious).await {
+        match count(room, &mut batch).await {
             Ok(counted) => break counted,
             Err(error) if error.is_terminal() => {
                 warn!(partition = room.lease.partition, %error, "attempts could not be counted");
@@ -48,13 +55,12 @@ pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Stored>, suspicio
         }
     };
     let (mut absent, mut index) = (Vec::<Arrivals>::new(), HashMap::new());
-    for stored in batch {
+    for Arrival { stored, suspicious } in batch {
         if counted.contains(&stored.position) && stored.attempts == 0 {
             // It has ended since it was read.
-            room.handed.borrow_mut().remove(&stored.position);
+            room.let_go(stored.position);
             continue;
         }
-        room.hold(&stored);
         let Some(address) = address(room, &stored).await else { continue };
         let delivery = Delivery {
             counted: counted.contains(&stored.position),
@@ -95,10 +101,11 @@ pub(crate) async fn address(room: &Room, stored: &Stored) -> Option<Address> {
 /// Counts the first attempt of messages that may have been running when the last owner died, all
 /// at once, and says which. Those that were counted before are counted one by one, each before it
 /// runs.
-async fn count(room: &Rc<Room>, batch: &mut [Stored], suspicious: bool) -> Result<HashSet<Position>> {
-    let suspect = |stored: &Stored| suspicious && stored.attempts == 0 && room.suspect(stored);
+async fn count(room: &Rc<Room>, batch: &mut [Arrival]) -> Result<HashSet<Position>> {
+    let suspect =
+        |arrival: &&Arrival| arrival.suspicious && arrival.stored.attempts == 0 && room.suspect(&arrival.stored);
     let suspects: Vec<(Position, Home)> =
-        batch.iter().filter(|stored| suspect(stored)).map(|stored| (stored.position, stored.home)).collect();
+        batch.iter().filter(suspect).map(|arrival| (arrival.stored.position, arrival.stored.home)).collect();
     if suspects.is_empty() {
         return Ok(HashSet::new());
     }
@@ -112,7 +119,7 @@ async fn count(room: &Rc<Room>, batch: &mut [Stored], suspicious: bool) -> Resul
     }
     let counts = counts?;
     let counts: HashMap<Position, u32> = positions.into_iter().zip(counts).collect();
-    for stored in batch.iter_mut() {
+    for Arrival { stored, .. } in batch.iter_mut() {
         if let Some(attempts) = counts.get(&stored.position) {
             stored.attempts = *attempts;
         }

@@ -91,7 +91,7 @@ impl<A: Actor> Core<A> {
             Ended::Gone => {
                 self.take_back(journal);
                 self.forget_running(delivery.stored.position);
-                self.room.let_go(delivery.stored.position, delivery.stored.size);
+                self.room.let_go(delivery.stored.position);
                 self.finished(1);
             }
             Ended::Lost => {
@@ -223,7 +223,7 @@ impl<A: Actor> Core<A> {
         self.behind.set(true);
         for waiting in self.queue.borrow_mut().drain(..) {
             if self.room.was_cancelled(waiting.stored.position) {
-                self.room.let_go(waiting.stored.position, waiting.stored.size);
+                self.room.let_go(waiting.stored.position);
                 self.finished(1);
                 continue;
             }

@@ -4,11 +4,13 @@ use std::{pin::Pin, rc::Rc, sync::Arc};
 
 use super::{
     activation,
+    handle::guarded,
+    lane::Belongs,
     room::{Room, Slot},
     shared::Shared,
 };
 use crate::{
-    actor::Actor,
+    actor::{Actor, Priority},
     address::Address,
     backend::Loaded,
     coordination::limit::Limit,
@@ -27,6 +29,8 @@ pub(crate) trait Kind: Send + Sync {
     fn indexes(&self) -> Vec<Index>;
     /// The limits of all its commands together, and of those of each key.
     fn limits(&self) -> (Option<Limit>, Option<Limit>);
+    /// What the messages of a key share with others.
+    fn belongs(&self, key: &str) -> Belongs;
     /// Whether `command` is one of its commands.
     fn check(&self, command: &str) -> Result<()>;
     /// Brings one of its actors into memory, on this thread.
@@ -62,6 +66,12 @@ impl<A: Actor> Kind for Typed<A> {
 
     fn limits(&self) -> (Option<Limit>, Option<Limit>) {
         (self.actor.limit(), self.actor.key_limit())
+    }
+
+    fn belongs(&self, key: &str) -> Belongs {
+        // It is called for every message, by whoever reads them for all kinds.
+        let said = guarded(|| Ok(Belongs::of(A::KIND, A::tenant(key), A::priority(key))));
+        said.unwrap_or_else(|_| Belongs::of(A::KIND, None, Priority::Normal))
     }
 
     fn check(&self, command: &str) -> Result<()> {

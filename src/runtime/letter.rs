@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::View;
+use super::{
+    sweep::{Part, Sweep},
+    view::View,
+};
 use crate::envelope::Position;
 
 /// A letter.
@@ -21,6 +24,10 @@ pub(crate) enum Letter {
     Running { position: Position, from: u64, token: u64 },
     /// The answer.
     Runs { token: u64, attempt: Option<u32> },
+    /// Cancel some of what waits in a partition that is yours, and tell `from`.
+    Sweep { sweep: Sweep, from: u64, token: u64 },
+    /// What became of that wish; why nothing did.
+    Swept { token: u64, part: Result<Part, String> },
     /// Clients of `from` follow this message, of a partition that is yours.
     Watch { position: Position, from: u64 },
     /// A message that your clients follow may stand differently.
@@ -29,6 +36,8 @@ pub(crate) enum Letter {
     Cast { name: String, value: Box<serde_json::value::RawValue> },
     /// Look around: something is there for you to take, or somebody has come or gone.
     Look,
+    /// Something was paused or resumed: look what is.
+    Paused,
     /// This node lets go of all it has: take what will be yours.
     Leaving { node: u64 },
 }
@@ -62,7 +71,19 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::{backend::Lookup, backend::Request, backend::Status, request::RequestId, runtime::view::Found};
+    use crate::{
+        backend::Lookup,
+        backend::Request,
+        backend::Status,
+        request::RequestId,
+        runtime::sweep::{Place, Swept},
+        runtime::view::Found,
+    };
+
+    fn sweep() -> Sweep {
+        let from = Place::Parked(Some("order/7".parse().unwrap()), Position::new(3, 9));
+        Sweep { scope: "order/7".parse().unwrap(), partition: 3, at: 5, from }
+    }
 
     fn view(reply: Option<&str>) -> View {
         let position = Position::new(3, 7);
@@ -92,10 +113,17 @@ mod tests {
             Letter::Running { position, from, token },
             Letter::Runs { token, attempt: Some(3) },
             Letter::Runs { token, attempt: None },
+            Letter::Sweep { sweep: sweep(), from, token },
+            Letter::Swept {
+                token,
+                part: Ok(Part { swept: Swept { cancelled: 1, asked: 2, more: false }, next: Place::End }),
+            },
+            Letter::Swept { token, part: Err("why".into()) },
             Letter::Watch { position, from },
             Letter::Changed { position },
             Letter::Cast { name: "prices".into(), value: RawValue::from_string("[1]".into()).unwrap() },
             Letter::Look,
+            Letter::Paused,
             Letter::Leaving { node: from },
         ];
         for letter in letters {

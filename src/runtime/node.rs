@@ -12,6 +12,7 @@ use super::{
     faults::Faults,
     kind::Kind,
     nodes::Nodes,
+    pausing,
     post::Post,
     settings::Settings,
     shared::Shared,
@@ -126,9 +127,16 @@ impl Node {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
         let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed)?);
+        let kinds = shared.kinds.clone();
+        shared.backend.tenants(Arc::new(move |address| kinds.get(address.kind())?.belongs(address.key()).tenant));
+        // Before anything is read: what was paused stays so.
+        pausing::look(&shared).await?;
         let arbiters = Arbiters::start(shared.clone()).await?;
         let post = Post::start(&shared, &arbiters);
         let nodes = Nodes::start(&shared, &arbiters).await?;
+        if shared.others.is_some() {
+            actix::spawn(pausing::keep_looking(shared.clone()));
+        }
         let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
         actix::spawn(declare(node.clone(), declared));

@@ -136,7 +136,7 @@ impl<A: Actor> Core<A> {
             Err(Refused::Gone(_)) => {}
             Err(_) => return self.room.lose(),
         }
-        self.room.let_go(note.stored.position, note.stored.size);
+        self.room.let_go(note.stored.position);
         self.room.shared.ended(note.stored.position);
         self.finished(1);
     }

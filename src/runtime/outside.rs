@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::{
     journaled::decode_all,
     node::Node,
+    shared::Shared,
     view::{Found, State, View},
 };
 use crate::{
@@ -78,39 +79,8 @@ impl Node {
             _ => return Ok(Signalled::Refused(Found::of(id.request, lookup, None))),
         };
         let note = Note::Signal { to: position, name: id.name.clone(), value };
-        let seen = self.send_note(Envelope::note(to, note, self.shared.clock.now()), idempotency).await?;
+        let seen = send_note(&self.shared, Envelope::note(to, note, self.shared.clock.now()), idempotency).await?;
         Ok(seen.map_or(Signalled::Taken, Signalled::Seen))
-    }
-
-    /// Appends a note; the first answer, when it was there already.
-    async fn send_note(
-        &self,
-        envelope: Envelope,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Option<String>, NotAppended> {
-        if self.shared.draining() {
-            return Err(NotAppended::Unavailable("this node is draining".into()));
-        }
-        let append = Append { envelope, due: None, idempotency };
-        let answer = self.shared.backend.append(vec![append]).await.pop();
-        match answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())))? {
-            crate::backend::Appended::New(_) => Ok(None),
-            crate::backend::Appended::Seen(_, answer) => Ok(Some(answer)),
-        }
-    }
-
-    /// Asks a command that has begun to end; whether it will be told.
-    pub(super) async fn ask_to_end(&self, position: Position, stored: &Stored) -> Result<bool> {
-        let Ok(envelope) = &stored.envelope else { return Ok(false) };
-        if envelope.asked.is_none()
-            && envelope.then.is_none()
-            && self.shared.backend.journal(position).await?.is_empty()
-        {
-            return Ok(false);
-        }
-        let note = Envelope::note(envelope.to.clone(), Note::Cancel { to: position }, self.shared.clock.now());
-        self.send_note(note, None).await?;
-        Ok(true)
     }
 
     /// How a message stands that is not running, seen from its journal: one that waits for something has
@@ -125,4 +95,32 @@ impl Node {
         view.next_attempt_at = view.next_attempt_at.filter(|due| *due < FAR);
         Ok(())
     }
+}
+
+/// Appends a note; the first answer, when it was there already.
+async fn send_note(
+    shared: &Shared,
+    envelope: Envelope,
+    idempotency: Option<Idempotency>,
+) -> Result<Option<String>, NotAppended> {
+    if shared.draining() {
+        return Err(NotAppended::Unavailable("this node is draining".into()));
+    }
+    let append = Append { envelope, due: None, idempotency };
+    let answer = shared.backend.append(vec![append]).await.pop();
+    match answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())))? {
+        crate::backend::Appended::New(_) => Ok(None),
+        crate::backend::Appended::Seen(_, answer) => Ok(Some(answer)),
+    }
+}
+
+/// Asks a command that has begun, or that another one waits for, to end; whether it will be told.
+pub(super) async fn ask_to_end(shared: &Shared, position: Position, stored: &Stored) -> Result<bool> {
+    let Ok(envelope) = &stored.envelope else { return Ok(false) };
+    if !envelope.tells() && shared.backend.journal(position).await?.is_empty() {
+        return Ok(false);
+    }
+    let note = Envelope::note(envelope.to.clone(), Note::Cancel { to: position }, shared.clock.now());
+    send_note(shared, note, None).await?;
+    Ok(true)
 }

@@ -12,14 +12,16 @@ use actix::ActorContext;
 
 use super::{
     distribute::{address, failure},
-    reader::{due, read, wake_parked},
+    due::due,
+    pausing,
+    reader::{read, relieve, wake_parked},
     room::Room,
     shared::Shared,
     supervisor::Beat,
     tenure::Tenure,
 };
 use crate::{
-    backend::{Acquired, Lookup},
+    backend::{Acquired, Lookup, REFUSED},
     envelope::Position,
     error::Result,
 };
@@ -71,7 +73,13 @@ pub(crate) async fn open(Opening { shared, partition, tenure, beat, blamed }: Op
         }),
         actix::spawn(read(room.clone())),
         actix::spawn(due(room.clone())),
-        actix::spawn(wake_parked(room.clone())),
+        actix::spawn(relieve(room.clone())),
+        actix::spawn(pausing::follow(room.clone())),
+        actix::spawn({
+            let room = room.clone();
+            async move { wake_parked(&room, |address| !room.is_paused(address)).await }
+        }),
+        actix::spawn(publish(room.clone())),
         actix::spawn(passivate(room.clone())),
     ];
     Ok(Opened::Taken(actix::Actor::start(Partition { room, tasks })))
@@ -184,6 +192,27 @@ async fn quarantine(room: &Rc<Room>, position: Position) -> Result<()> {
         () = room.committer.run() => {}
     }
     Ok(())
+}
+
+/// Tells the store which tenants have more than their share of the mailbox, for as long as it is so.
+async fn publish(room: Rc<Room>) {
+    let mut said = false;
+    while !room.stopping() {
+        match said {
+            true => drop(room.shared.clock.limit(REFUSED / 3, room.shares.notified()).await),
+            false => room.shares.notified().await,
+        }
+        let over = room.lanes.borrow().usage.over();
+        let any = !over.tenants.is_empty();
+        room.shared.metrics.refused(over.tenants.len() as i64 - room.refused.replace(over.tenants.len()) as i64);
+        match room.shared.backend.refuse(room.lease, over).await {
+            Ok(()) => said = any,
+            Err(error) => {
+                warn!(partition = room.lease.partition, %error, "which tenants have more than their share could not be said");
+                said = true;
+            }
+        }
+    }
 }
 
 /// Lets activations leave that were not used for the idle time (twice its half, see

@@ -16,7 +16,9 @@ use super::{
     arbiters::Arbiters,
     letter::{Letter, Outcome},
     others::Others,
+    pausing,
     shared::Shared,
+    sweep::{Part, Sweep},
 };
 use crate::{
     envelope::Position,
@@ -25,6 +27,7 @@ use crate::{
 
 /// How long the owner has to answer.
 const CANCEL: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(15);
 const RUNNING: Duration = Duration::from_millis(300);
 /// How often followers of what is not open here look without having been told, and how often the
 /// owner is reminded of them.
@@ -35,6 +38,7 @@ const RENEW: Duration = Duration::from_secs(30);
 enum Answer {
     Cancelled(Outcome),
     Runs(Option<u32>),
+    Swept(Result<Part, String>),
 }
 
 /// The post of a node that shares its store with others.
@@ -86,6 +90,11 @@ impl Post {
                 let attempt = post.arbiters.running(position).await;
                 Letter::Runs { token, attempt }
             }),
+            Letter::Sweep { sweep, from, token } => self.answer(from, async move |post| {
+                let part = post.arbiters.sweep(sweep).await.map_err(|error| error.to_string());
+                Letter::Swept { token, part }
+            }),
+            Letter::Swept { token, part } => self.answered(token, Answer::Swept(part)),
             Letter::Cancelled { token, outcome } => self.answered(token, Answer::Cancelled(outcome)),
             Letter::Runs { token, attempt } => self.answered(token, Answer::Runs(attempt)),
             Letter::Watch { position, from } if self.arbiters.has(position) => {
@@ -100,6 +109,14 @@ impl Post {
             }
             Letter::Cast { name, value } => self.shared.listeners.hear(&name, value.into()),
             Letter::Look => self.shared.look(),
+            Letter::Paused => {
+                let shared = self.shared.clone();
+                actix::spawn(async move {
+                    if let Err(error) = pausing::look(&shared).await {
+                        debug!(%error, "what is paused could not be read, it is read again soon");
+                    }
+                });
+            }
             Letter::Leaving { node } => {
                 if let Some(others) = &self.shared.others {
                     others.leaves(node);
@@ -165,6 +182,22 @@ impl Post {
             self.others()?.forget_owners().await;
         }
         Err(why)
+    }
+
+    /// Cancels some of what waits in a partition that is not open here.
+    pub(crate) async fn sweep(&self, sweep: &Sweep) -> Result<Part> {
+        let Some(owner) = self.owner(Position::new(sweep.partition, 0)).await? else {
+            self.others()?.forget_owners().await;
+            return Err(Error::new("the partition is changing hands"));
+        };
+        match self.ask(owner, SWEEP, |from, token| Letter::Sweep { sweep: sweep.clone(), from, token }).await {
+            Some(Answer::Swept(Ok(part))) => Ok(part),
+            Some(Answer::Swept(Err(why))) => {
+                self.others()?.forget_owners().await;
+                Err(Error::new(why))
+            }
+            _ => Err(Error::new("the owner of the partition did not answer")),
+        }
     }
 
     /// Which attempt of a message runs elsewhere, as far as can be said quickly.

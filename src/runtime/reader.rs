@@ -1,107 +1,224 @@
-//! Reading a partition: the mailbox in order, the deferred messages as they fall due, and the actors
-//! whose messages were parked when the last owner stopped.
+//! Reading a partition's mailbox, and waking the actors whose messages were parked when the last owner stopped.
 //!
-//! Invariant: no more messages are taken into memory than the window has room for.
+//! The front reads everything once, in order: what comes is met at once, however much waits before it. What
+//! has no room is passed over, and read again from where its lane remembers ([`lanes`](super::lanes) has why
+//! that keeps the order). Deferred messages are read likewise, in [`due`](super::due).
+//!
+//! Invariant: no more messages are taken into memory than the lanes have room for, and at most one page is on
+//! its way there.
 
 use std::{rc::Rc, time::Duration};
 
 use tracing::warn;
 
 use super::{
-    distribute::{Arrivals, activate, distribute},
+    distribute::{Arrival, Arrivals, activate, distribute},
     faults::Point,
+    lane::{Belongs, LaneId, Mail},
     room::{Room, Signal},
 };
-use crate::envelope::Position;
+use crate::{
+    address::Address,
+    backend::Stored,
+    envelope::{Note, Position},
+    error::Result,
+};
 
-/// Messages read at once.
-const BATCH: usize = 256;
+/// Messages read at once, to be taken; and to be passed over, if they are small.
+pub(super) const BATCH: usize = 256;
+const SKIM: usize = 1024;
+const SKIM_BYTES: usize = 4 << 20;
+/// The front reads this many pages for each that is read for a lane that waited.
+const AHEAD: u64 = 4;
 /// Activations opened at once for parked messages found at start.
 const WAKE: usize = 256;
 /// A handler that has run this long may have what waits behind it parked when memory is short.
-const SLOW: i64 = 250;
+const SLOW: Duration = Duration::from_millis(250);
+/// How long to wait when the store does not answer.
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
-/// Reads the mailbox in order, as far as there is memory for it.
+/// How the mailbox is being read.
+struct Reading {
+    /// Whether there may be something that was not met yet.
+    more: bool,
+    /// How much of that is read at once, and of what is read again.
+    limit: usize,
+    again: usize,
+    pages: u64,
+}
+
+/// Reads the mailbox, as far as there is memory for it.
 pub(crate) async fn read(room: Rc<Room>) {
-    let backend = room.shared.backend.clone();
-    let partition = room.lease.partition;
-    let mut cursor = Position::new(partition, 0);
-    // What the last owner had in memory is at the front of the mailbox, and no more than fits a window.
-    let mut suspects = room.shared.settings.window_messages;
+    let mut reading = Reading { more: true, limit: BATCH, again: 1, pages: 0 };
     while !room.stopping() {
-        let space = room_for_more(&room).await;
-        match backend.read(partition, cursor, space.min(BATCH)).await {
-            Ok(batch) if batch.is_empty() => room.signals.arrived.notified().await,
-            Ok(batch) => {
-                cursor = batch.last().map_or(cursor, |last| last.position);
-                room.shared.faults.at(Point::Read).await;
-                let suspicious = suspects > 0;
-                suspects = suspects.saturating_sub(batch.len());
-                distribute(&room, batch, suspicious).await;
+        let back = match reading.more && !reading.pages.is_multiple_of(AHEAD + 1) {
+            true => None,
+            false => room.lanes.borrow_mut().next::<Mail>(),
+        };
+        let waits = room.freed.mail.notified();
+        let read = match back {
+            Some((start, fits)) => {
+                reading.pages += 1;
+                read_back(&room, &mut reading, start, fits).await
             }
-            Err(error) => {
-                warn!(partition, %error, "the mailbox could not be read, trying again");
-                room.shared.clock.sleep(Duration::from_millis(200)).await;
+            None if reading.more => {
+                reading.pages += 1;
+                read_front(&room, &mut reading).await
             }
+            None => {
+                room.report();
+                tokio::select! {
+                    () = room.signals.arrived.notified() => reading.more = true,
+                    () = waits => {}
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = read {
+            warn!(partition = room.lease.partition, %error, "the mailbox could not be read, trying again");
+            room.shared.clock.sleep(AGAIN).await;
         }
     }
 }
 
-/// Waits until there is memory for more; when none comes free because keys are stuck behind slow
-/// handlers, what waits behind those goes back to the store (G6: they must not stop the others).
-async fn room_for_more(room: &Rc<Room>) -> usize {
-    loop {
-        let space = room.space();
-        if space > 0 {
-            return space;
-        }
-        let freed = room.freed.notified();
-        if room.shared.clock.limit(Duration::from_millis(SLOW as u64), freed).await.is_some() {
-            continue;
-        }
-        let slow = room.shared.clock.now() - SLOW;
-        for slot in room.slots.borrow().values() {
-            if (1..=slow).contains(&slot.state.since.get()) && slot.state.pending.get() > 1 {
-                slot.send(Signal::Park);
+/// Reads what was not met yet.
+async fn read_front(room: &Rc<Room>, reading: &mut Reading) -> Result<()> {
+    let (walk, front) = {
+        let mut lanes = room.lanes.borrow_mut();
+        lanes.left = Some(Default::default());
+        let front = lanes.front;
+        (lanes.walk::<Mail>(Some(after(front)), true), front)
+    };
+    let page = room.shared.backend.read(room.lease.partition, front, reading.limit).await;
+    let left = room.lanes.borrow_mut().left.take().unwrap_or_default();
+    let page = page?;
+    let Some(last) = page.last().map(|stored| stored.position) else {
+        (reading.more, reading.limit) = (false, BATCH);
+        return Ok(());
+    };
+    let mean = page.iter().map(|stored| stored.size).sum::<usize>() / page.len();
+    let mut taken = Vec::new();
+    {
+        let mut lanes = room.lanes.borrow_mut();
+        for stored in page.into_iter().filter(|stored| !left.contains(&stored.position)) {
+            let belongs = room.belongs(&lanes, &stored);
+            if let Some(tenant) = belongs.tenant {
+                lanes.usage.came(tenant, stored.size);
+            }
+            if lanes.admit::<Mail>(walk, belongs, stored.position) {
+                taken.push(take(&mut lanes, stored, belongs));
+            } else {
+                lanes.passed_over(belongs);
             }
         }
+        lanes.front = last;
+    }
+    // Where everything is passed over, what is not is as far away as it may be.
+    reading.limit = match taken.is_empty() {
+        true => (reading.limit * 2).min(SKIM_BYTES / mean.max(1)).clamp(16, SKIM),
+        false => BATCH,
+    };
+    hand_out(room, taken).await;
+    Ok(())
+}
+
+/// Reads on for lanes that waited and have room.
+async fn read_back(room: &Rc<Room>, reading: &mut Reading, start: Position, fits: usize) -> Result<()> {
+    let (walk, front) = {
+        let mut lanes = room.lanes.borrow_mut();
+        lanes.left = Some(Default::default());
+        (lanes.walk::<Mail>(Some(start), false), lanes.front)
+    };
+    let limit = fits.max(reading.again).min(BATCH);
+    let page = room.shared.backend.reread(room.lease.partition, start, front, limit).await;
+    let left = room.lanes.borrow_mut().left.take().unwrap_or_default();
+    let page = page?;
+    let end = page.last().map(|last| last.position).filter(|last| *last < front && page.len() >= limit);
+    let (mut taken, read) = (Vec::new(), page.len());
+    {
+        let mut lanes = room.lanes.borrow_mut();
+        for stored in page {
+            if lanes.holds(stored.position) || left.contains(&stored.position) {
+                continue;
+            }
+            let belongs = room.belongs(&lanes, &stored);
+            if lanes.admit::<Mail>(walk, belongs, stored.position) {
+                lanes.taken_up(belongs);
+                taken.push(take(&mut lanes, stored, belongs));
+            }
+        }
+        lanes.walked::<Mail>(walk, end);
+    }
+    // Among much that is others', more is read at once.
+    reading.again = if taken.len() * 2 < read { reading.again * 2 } else { reading.again / 2 }.clamp(1, BATCH);
+    hand_out(room, taken).await;
+    Ok(())
+}
+
+fn take(lanes: &mut super::lanes::Lanes, stored: Stored, belongs: Belongs) -> Arrival {
+    let suspicious = lanes.suspicious(belongs);
+    lanes.hold(&stored, belongs);
+    Arrival { stored, suspicious }
+}
+
+/// The first position after another one.
+fn after(position: Position) -> Position {
+    Position::new(position.partition(), position.number() + 1)
+}
+
+async fn hand_out(room: &Rc<Room>, taken: Vec<Arrival>) {
+    room.look_after();
+    if !taken.is_empty() {
+        room.shared.faults.at(Point::Read).await;
+        distribute(room, taken).await;
     }
 }
 
-/// Reads deferred messages as they fall due.
-pub(crate) async fn due(room: Rc<Room>) {
-    let backend = room.shared.backend.clone();
-    let partition = room.lease.partition;
+impl Room {
+    /// Where a message belongs now. What is not handled by a handler has a lane of its own; but the wish that
+    /// a command be recalled or withdrawn is met after that command, which may wait.
+    pub(super) fn belongs(&self, lanes: &super::lanes::Lanes, stored: &Stored) -> Belongs {
+        let notes = Belongs::special(LaneId::NOTES);
+        let Ok(envelope) = &stored.envelope else { return notes };
+        match envelope.note.as_deref() {
+            None | Some(Note::Recall { .. } | Note::Withdraw { .. }) => {}
+            Some(_) => return notes,
+        }
+        self.kind_of(&envelope.to).map_or(notes, |belongs| lanes.of(&envelope.to, belongs))
+    }
+
+    /// Where an actor's messages belong now.
+    pub(super) fn belongs_to(&self, address: &Address) -> Belongs {
+        let notes = Belongs::special(LaneId::NOTES);
+        self.kind_of(address).map_or(notes, |belongs| self.lanes.borrow().of(address, belongs))
+    }
+
+    fn kind_of(&self, address: &Address) -> Option<Belongs> {
+        Some(self.shared.kinds.get(address.kind())?.belongs(address.key()))
+    }
+}
+
+/// When no memory comes free because keys are stuck behind slow handlers, what waits behind those goes back
+/// to the store (G6: they must not stop the others of their lane).
+pub(crate) async fn relieve(room: Rc<Room>) {
     while !room.stopping() {
-        let space = room_for_more(&room).await;
-        let now = room.shared.clock.now();
-        let handed = room.handed.borrow().clone();
-        match backend.due(partition, now, handed, space.min(BATCH)).await {
-            Ok(due) if due.messages.is_empty() => {
-                let deferred = room.signals.deferred.notified();
-                match due.next {
-                    Some(next) => tokio::select! {
-                        biased;
-                        () = deferred => {}
-                        () = room.shared.clock.until(next.max(now + 1)) => {}
-                    },
-                    None => deferred.await,
+        room.starved.notified().await;
+        loop {
+            let Some(stuck) = room.lanes.borrow_mut().stuck() else { break };
+            let slow = room.shared.clock.now() - SLOW.as_millis() as i64;
+            for (address, slot) in room.slots.borrow().iter() {
+                let waits = (1..=slow).contains(&slot.state.since.get()) && slot.state.pending.get() > 1;
+                if waits && stuck.contains(&room.belongs_to(address).lane) {
+                    slot.send(Signal::Park);
                 }
             }
-            Ok(due) => {
-                room.handed.borrow_mut().extend(due.messages.iter().map(|stored| stored.position));
-                distribute(&room, due.messages, true).await;
-            }
-            Err(error) => {
-                warn!(partition, %error, "deferred messages could not be read, trying again");
-                room.shared.clock.sleep(Duration::from_millis(200)).await;
-            }
+            room.shared.clock.sleep(SLOW).await;
         }
     }
 }
 
-/// Wakes the actors that had messages parked when the last owner stopped.
-pub(crate) async fn wake_parked(room: Rc<Room>) {
+/// Wakes the actors that have parked messages, if `which` says so.
+pub(crate) async fn wake_parked(room: &Rc<Room>, which: impl Fn(&Address) -> bool) {
     let mut after = None;
     while !room.stopping() {
         match room.shared.backend.blocked(room.lease.partition, after.clone(), WAKE).await {
@@ -110,17 +227,17 @@ pub(crate) async fn wake_parked(room: Rc<Room>) {
                 after = Some(last.clone());
                 let _one = room.distributing.lock().await;
                 let mut missing = Vec::new();
-                for address in addresses {
+                for address in addresses.into_iter().filter(&which) {
                     match room.slots.borrow().get(&address) {
                         Some(slot) => slot.send(Signal::Wake),
                         None => missing.push(Arrivals { address, deliveries: Vec::new() }),
                     }
                 }
-                activate(&room, missing).await;
+                activate(room, missing).await;
             }
             Err(error) => {
                 warn!(%error, "parked messages could not be found, trying again");
-                room.shared.clock.sleep(Duration::from_millis(200)).await;
+                room.shared.clock.sleep(AGAIN).await;
             }
         }
     }

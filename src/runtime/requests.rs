@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     node::Node,
+    outside::ask_to_end,
     view::{Found, View},
 };
 use crate::{
@@ -71,8 +72,7 @@ impl Node {
         let Some(position) = self.shared.position(id).await? else { return Ok(Cancel::Refused(Found::Unknown)) };
         let lookup = self.shared.backend.lookup(position).await?;
         // Somebody else waits for its end: that is told by whoever cancels it.
-        let asked = matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. })
-            if envelope.asked.is_some() || envelope.then.is_some());
+        let asked = matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) if envelope.tells());
         let cancelled = match &self.post {
             _ if asked => false,
             Some(post) if !self.arbiters.has(position) => {
@@ -86,7 +86,7 @@ impl Node {
             return Ok(Cancel::Cancelled);
         }
         if let Lookup::Waiting(stored) = &lookup
-            && self.ask_to_end(position, stored).await?
+            && ask_to_end(&self.shared, position, stored).await?
         {
             return Ok(Cancel::Asked);
         }

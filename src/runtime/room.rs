@@ -1,4 +1,4 @@
-//! One partition's place on its thread: the activations it holds, how much of its mailbox is in
+//! One partition's place on its thread: the activations it holds, what of its mailbox is in
 //! memory, and what is running. Single-threaded, so plain cells suffice.
 //!
 //! Invariant: an activation leaves `slots` only when nothing is delivered to it that it has not
@@ -18,6 +18,8 @@ use tracing::error;
 use super::{
     cancel::Cancelling,
     commit::Committer,
+    lane::{Mail, Timed},
+    lanes::Lanes,
     shared::Shared,
     supervisor::Beat,
     tenure::Tenure,
@@ -79,6 +81,13 @@ pub(crate) struct SlotState {
     pub(crate) since: Cell<i64>,
 }
 
+/// Says that there is room for messages again, to whoever reads them in either order.
+#[derive(Default)]
+pub(crate) struct Freed {
+    pub(crate) mail: Notify,
+    pub(crate) due: Notify,
+}
+
 /// What an activation occupies besides its state: measured, see docs/PERFORMANCE.md.
 pub(crate) const ACTIVATION_BYTES: usize = 2048;
 
@@ -94,9 +103,16 @@ pub(crate) struct Room {
     /// Activations in the order they were last found unused; the front one leaves first.
     ring: RefCell<VecDeque<Address>>,
     activation_bytes: Cell<usize>,
-    messages: Cell<usize>,
-    bytes: Cell<usize>,
-    pub(crate) freed: Notify,
+    pub(crate) lanes: RefCell<Lanes>,
+    pub(crate) freed: Freed,
+    /// Some lane waits for room.
+    pub(crate) starved: Notify,
+    /// Some tenant came over its share of the mailbox, or is no longer.
+    pub(crate) shares: Notify,
+    /// Messages that were last said to wait, for room and because they are paused.
+    reported: Cell<(usize, usize)>,
+    /// Tenants that were last said to have more than their share.
+    pub(crate) refused: Cell<usize>,
     /// Attempts that run, are about to, or whose fate is on its way in a commit.
     pub(crate) running: RefCell<HashMap<Position, u32>>,
     /// Deferred messages handed to their activations.
@@ -125,6 +141,10 @@ impl Room {
         tenure: Arc<Tenure>,
     ) -> Rc<Self> {
         let opened = shared.clock.now();
+        let (messages, bytes) = (shared.settings.window_messages, shared.settings.window_bytes);
+        let mut lanes = Lanes::new(messages, bytes, Position::new(lease.partition, 0));
+        lanes.usage.share = shared.share();
+        lanes.pause(shared.pausing.now());
         Rc::new(Self {
             committer: Committer::new(shared.clone(), lease),
             signals: shared.backend.signals(lease.partition),
@@ -135,9 +155,12 @@ impl Room {
             slots: RefCell::default(),
             ring: RefCell::default(),
             activation_bytes: Cell::default(),
-            messages: Cell::default(),
-            bytes: Cell::default(),
-            freed: Notify::new(),
+            lanes: RefCell::new(lanes),
+            freed: Freed::default(),
+            starved: Notify::new(),
+            shares: Notify::new(),
+            reported: Cell::default(),
+            refused: Cell::default(),
             running: RefCell::default(),
             handed: RefCell::default(),
             cancelling: Cancelling::default(),
@@ -152,31 +175,64 @@ impl Room {
         })
     }
 
-    /// How many more messages fit in memory.
-    pub(crate) fn space(&self) -> usize {
-        if self.bytes.get() >= self.shared.settings.window_bytes {
-            return 0;
-        }
-        self.shared.settings.window_messages.saturating_sub(self.messages.get())
+    /// A message has come into memory that its actor fetched.
+    pub(crate) fn hold(&self, stored: &Stored, address: &Address) {
+        let belongs = self.belongs_to(address);
+        self.lanes.borrow_mut().hold(stored, belongs);
     }
 
-    /// Messages have come into memory.
-    pub(crate) fn hold(&self, stored: &Stored) {
-        self.messages.set(self.messages.get() + 1);
-        self.bytes.set(self.bytes.get() + stored.size);
+    /// How many more messages of an actor there is room for.
+    pub(crate) fn room_for(&self, address: &Address) -> usize {
+        let belongs = self.belongs_to(address);
+        self.lanes.borrow().room_for(belongs)
     }
 
     /// A message has left memory; it is still handed out.
-    pub(crate) fn release(&self, size: usize) {
-        self.messages.set(self.messages.get().saturating_sub(1));
-        self.bytes.set(self.bytes.get().saturating_sub(size));
-        self.freed.notify_one();
+    pub(crate) fn release(&self, position: Position) {
+        let shares = {
+            let mut lanes = self.lanes.borrow_mut();
+            lanes.release(position);
+            lanes.usage.has_changed()
+        };
+        if shares {
+            self.shares.notify_one();
+        }
+        self.look_again();
     }
 
     /// A message has left memory.
-    pub(crate) fn let_go(&self, position: Position, size: usize) {
+    pub(crate) fn let_go(&self, position: Position) {
         self.handed.borrow_mut().remove(&position);
-        self.release(size);
+        self.release(position);
+    }
+
+    /// Lets the readers look whether what waits has room now.
+    pub(crate) fn look_again(&self) {
+        self.freed.mail.notify_one();
+        self.freed.due.notify_one();
+    }
+
+    /// Sees to those who were passed over.
+    pub(crate) fn look_after(&self) {
+        let mut lanes = self.lanes.borrow_mut();
+        if lanes.usage.has_changed() {
+            self.shares.notify_one();
+        }
+        if lanes.waits::<Mail>() || lanes.waits::<Timed>() {
+            self.starved.notify_one();
+        }
+    }
+
+    /// Says how many messages wait.
+    pub(crate) fn report(&self) {
+        let now = self.lanes.borrow().waiting();
+        let before = self.reported.replace(now);
+        self.shared.metrics.waiting(now.0 as i64 - before.0 as i64, now.1 as i64 - before.1 as i64);
+    }
+
+    /// Whether an actor is paused.
+    pub(crate) fn is_paused(&self, address: &Address) -> bool {
+        self.shared.pausing.covers(address)
     }
 
     /// Whether a message may have been running when the last owner died.
@@ -266,6 +322,9 @@ impl Room {
     /// Leaves nothing behind: activations leave, and whoever waits for a commit is refused.
     pub(crate) fn vacate(&self) {
         self.committer.close();
+        let (waiting, paused) = self.reported.take();
+        self.shared.metrics.waiting(-(waiting as i64), -(paused as i64));
+        self.shared.metrics.refused(-(self.refused.take() as i64));
         self.ring.borrow_mut().clear();
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
         for slot in slots.into_values() {
@@ -299,9 +358,18 @@ impl Room {
         !journaled.is_empty() && journaled.contains(&position)
     }
 
-    /// Remembers a cancelled message that may be in memory. Only saves work: a commit of a
+    /// Remembers a cancelled message if it is in memory or on its way there. Only saves work: a commit of a
     /// cancelled message is refused anyway, so forgetting is safe.
     pub(crate) fn remember_cancelled(&self, position: Position) {
+        {
+            let mut lanes = self.lanes.borrow_mut();
+            if let Some(left) = &mut lanes.left {
+                left.insert(position);
+            }
+            if !lanes.holds(position) {
+                return;
+            }
+        }
         let mut cancelled = self.cancelled.borrow_mut();
         if cancelled.len() > 4096 {
             cancelled.clear();
@@ -318,7 +386,7 @@ impl Room {
     pub(crate) async fn bury(&self, stored: &Stored, address: Address, failure: Failure) {
         self.cancelling.settled(&[stored.position]).await;
         if self.was_cancelled(stored.position) {
-            return self.let_go(stored.position, stored.size);
+            return self.let_go(stored.position);
         }
         self.running.borrow_mut().insert(stored.position, stored.attempts);
         error!(position = %stored.position, %address, code = failure.code, "dead letter: {}", failure.message);
@@ -340,7 +408,7 @@ impl Room {
             error!(position = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
         }
         self.running.borrow_mut().remove(&stored.position);
-        self.let_go(stored.position, stored.size);
+        self.let_go(stored.position);
         self.shared.ended(stored.position);
     }
 }

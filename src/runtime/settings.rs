@@ -13,6 +13,9 @@ pub struct Settings {
     pub window_messages: usize,
     /// Bytes of messages of one partition in memory at once.
     pub window_bytes: usize,
+    /// How much of a mailbox's byte budget one tenant may have before no more is accepted for it, in percent;
+    /// 100 lets it have all.
+    pub tenant_share: u8,
     /// Bytes that idle activations of the node may occupy before the least used are passivated.
     pub activation_bytes: usize,
     /// An activation that was idle this long is passivated.
@@ -45,6 +48,7 @@ impl Default for Settings {
             arbiters: std::thread::available_parallelism().map_or(1, usize::from),
             window_messages: 1024,
             window_bytes: 8 << 20,
+            tenant_share: 50,
             activation_bytes: 256 << 20,
             idle: Duration::from_secs(60),
             crash_limit: 5,

@@ -155,9 +155,9 @@ impl<A: Actor> Core<A> {
                 // One was cancelled just before: the others are handled anew from the state before.
                 let (ended, rest): (Vec<_>, _) =
                     sending.taken.into_iter().partition(|taken| taken.delivery.stored.position == gone);
-                for taken in ended {
+                for _ in ended {
                     self.forget_running(gone);
-                    self.room.let_go(gone, taken.delivery.stored.size);
+                    self.room.let_go(gone);
                     self.finished(1);
                 }
                 self.again(rest);
@@ -237,7 +237,7 @@ impl<A: Actor> Core<A> {
             Fate::Waits => shared.metrics.command(A::KIND, "waiting", taken.seconds),
             Fate::Parked | Fate::Noted | Fate::Held => {}
         }
-        self.room.let_go(position, stored.size);
+        self.room.let_go(position);
         self.finished(1);
         if ended {
             shared.ended(position);

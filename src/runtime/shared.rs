@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others,
+    broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others, pausing::Known,
     settings::Settings, view::View,
 };
 use crate::{
@@ -37,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) others: Option<Others>,
     pub(crate) limits: Limits,
     pub(crate) faults: Faults,
+    /// What is paused, and held while somebody reads that.
+    pub(crate) pausing: Known,
+    pub(crate) looking: tokio::sync::Mutex<()>,
     pub(crate) draining: AtomicBool,
     /// Held while a message runs that may have taken the process down before: one at a time, so
     /// that the guilty one is known (G6).
@@ -80,6 +83,8 @@ impl Shared {
             waiting: Waiting::default(),
             listeners: Listeners::default(),
             faults,
+            pausing: Known::default(),
+            looking: tokio::sync::Mutex::new(()),
             draining: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
             seed,
@@ -87,6 +92,14 @@ impl Shared {
             // one. Below 2^53 it survives every JSON parser.
             tokens: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
         })
+    }
+
+    /// What one tenant may have of a mailbox, in bytes; 0 where that is all of it.
+    pub(crate) fn share(&self) -> u64 {
+        match u64::from(self.settings.tenant_share) {
+            0 | 100.. => 0,
+            share => (self.backend.budget() / 100).saturating_mul(share).max(1),
+        }
     }
 
     /// Lets everybody who follows a message look again, on whichever node.

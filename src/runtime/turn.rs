@@ -133,10 +133,10 @@ impl<A: Actor> Core<A> {
         let _alone = if crashes > 0 { Some(shared.alone.lock().await) } else { None };
         let (position, home) = (stored.position, stored.home);
         let attempts = loop {
-            if self.room.stopping() {
+            if self.room.stopping() || self.room.is_paused(&self.address) {
                 self.forget_running(position);
                 self.put_back(vec![delivery]);
-                return false;
+                return !self.room.stopping();
             }
             match shared.backend.begin(self.room.lease, vec![(position, home)]).await {
                 Ok(counts) => break counts.first().copied().unwrap_or(0),
@@ -153,7 +153,7 @@ impl<A: Actor> Core<A> {
         if attempts == 0 {
             // It was cancelled.
             self.forget_running(position);
-            self.room.let_go(position, delivery.stored.size);
+            self.room.let_go(position);
             self.finished(1);
             return true;
         }

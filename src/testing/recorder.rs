@@ -13,8 +13,9 @@ use crate::{
     address::Address,
     backend::{
         Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
-        Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Nodes, NotAppended, Owner,
-        Refused, Requests, Rows, Sessions, Signals, States, Stored,
+        Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended,
+        Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Sessions, Shares, Signals, States, Stored,
+        TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
         sessions::{
             ChangedSession, Digest, FoundSession, Issued, OpenedSession, SessionKey, SessionName, SessionRecord, Use,
@@ -150,8 +151,23 @@ impl Mailbox for Recorder {
         self.store.signals(partition)
     }
 
-    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
-        let call = self.store.due(partition, now, handed, limit);
+    fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        self.live(self.store.reread(partition, from, to, limit))
+    }
+
+    fn moment(&self, stored: &Stored) -> Moment {
+        self.store.moment(stored)
+    }
+
+    fn due(
+        &self,
+        partition: u16,
+        now: i64,
+        from: Option<Moment>,
+        handed: HashSet<Position>,
+        limit: usize,
+    ) -> Fut<'_, Result<Due>> {
+        let call = self.store.due(partition, now, from, handed, limit);
         self.live(Box::pin(async move {
             let due = call.await?;
             let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
@@ -240,6 +256,10 @@ impl Requests for Recorder {
         self.live(self.store.lookup(position))
     }
 
+    fn cancel_all(&self, lease: Lease, positions: Vec<Position>, now: i64) -> Fut<'_, Result<Vec<bool>>> {
+        self.live(self.store.cancel_all(lease, positions, now))
+    }
+
     fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
         self.live(Box::pin(async move {
             let hold = self.hold.as_ref();
@@ -260,6 +280,34 @@ impl Requests for Recorder {
 
     fn secret(&self) -> [u8; 32] {
         self.store.secret()
+    }
+}
+
+impl Shares for Recorder {
+    fn budget(&self) -> u64 {
+        self.store.budget()
+    }
+
+    fn tenants(&self, of: TenantOf) {
+        self.store.tenants(of);
+    }
+
+    fn refuse(&self, lease: Lease, over: Over) -> Fut<'_, Result<()>> {
+        self.live(self.store.refuse(lease, over))
+    }
+}
+
+impl Pauses for Recorder {
+    fn pause(&self, scope: Scope, at: i64) -> Fut<'_, Result<bool>> {
+        self.live(self.store.pause(scope, at))
+    }
+
+    fn resume(&self, scope: Scope) -> Fut<'_, Result<bool>> {
+        self.live(self.store.resume(scope))
+    }
+
+    fn paused(&self) -> Fut<'_, Result<Vec<Paused>>> {
+        self.live(self.store.paused())
     }
 }
 

@@ -161,7 +161,7 @@ fn dead_letters_keep_message_and_causes_and_can_be_redriven_or_discarded() {
         assert_eq!(backend.discard(vec![both[1].position], NOW).await.unwrap(), 1);
         let Lookup::Ended(ended) = backend.lookup(both[1].position).await.unwrap() else { panic!("not ended") };
         assert_eq!(ended.status, Status::Cancelled);
-        let due = backend.due(partition, NOW, Default::default(), 10).await.unwrap();
+        let due = backend.due(partition, NOW, None, Default::default(), 10).await.unwrap();
         assert_eq!(due.messages.len(), 1);
         assert_eq!((due.messages[0].attempts, due.messages[0].failures.len()), (0, 0));
         let audit = backend.audit().await.unwrap();

@@ -16,14 +16,14 @@ fn timers_come_in_the_order_they_are_due_and_never_early() {
                 .push(append(&backend, Append { due: Some(NOW + due), ..message("thing/a", &due.to_string()) }).await);
         }
         let none = HashSet::new();
-        let early = backend.due(partition, NOW + 9, none.clone(), 10).await.unwrap();
+        let early = backend.due(partition, NOW + 9, None, none.clone(), 10).await.unwrap();
         assert_eq!((early.messages.len(), early.next), (0, Some(NOW + 10)));
-        let two = backend.due(partition, NOW + 25, none.clone(), 10).await.unwrap();
+        let two = backend.due(partition, NOW + 25, None, none.clone(), 10).await.unwrap();
         assert_eq!(two.messages.iter().map(|s| s.position).collect::<Vec<_>>(), [timers[1], timers[2]]);
         assert_eq!(two.next, Some(NOW + 30));
         // What was handed out is not handed out again; a page ends where asked.
         let handed = HashSet::from([timers[1]]);
-        let rest = backend.due(partition, NOW + 99, handed, 1).await.unwrap();
+        let rest = backend.due(partition, NOW + 99, None, handed, 1).await.unwrap();
         assert_eq!((rest.messages[0].position, rest.next), (timers[2], Some(NOW + 30)));
         // A time that has come is no reason to wait.
         append(&backend, Append { due: Some(NOW), ..message("thing/a", "0") }).await;
@@ -74,7 +74,7 @@ fn a_retry_keeps_its_story_and_what_waits_behind_it_keeps_its_order() {
             (1, [failure].as_slice(), NOW + 100)
         );
         // Only the retry has a time of its own.
-        let due = backend.due(partition, NOW + 1_000_000, HashSet::new(), 10).await.unwrap();
+        let due = backend.due(partition, NOW + 1_000_000, None, HashSet::new(), 10).await.unwrap();
         assert_eq!((due.messages.len(), due.next), (1, None));
         assert_eq!(backend.begin(lease, vec![deferred(&all[0])]).await.unwrap(), [2]);
         let mut ends = commit("thing/a");

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Core, encode,
+    pack::Packer,
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
-    backend::{Append, Appended, NotAppended},
+    backend::{Append, Appended, NotAppended, Tenant},
     envelope::{Envelope, Position},
 };
 
@@ -37,6 +38,7 @@ pub(super) struct One {
     bytes: Vec<u8>,
     deferred: bool,
     envelope: Arc<Envelope>,
+    tenant: Option<Tenant>,
     reply: oneshot::Sender<Result<Appended, NotAppended>>,
 }
 
@@ -69,7 +71,9 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
     let head = encode::head(&envelope, append.due, append.idempotency.as_ref());
     let deferred = append.due.is_some_and(|due| due > envelope.accepted);
     let (reply, answer) = oneshot::channel();
-    core.send(partition, Item::Append(One { partition, head, bytes, deferred, envelope, reply }));
+    // What comes for a command that has begun is never too much.
+    let tenant = core.tenants.get().filter(|_| envelope.note.is_none()).and_then(|of| of(&envelope.to));
+    core.send(partition, Item::Append(One { partition, head, bytes, deferred, envelope, tenant, reply }));
     Ok(answer)
 }
 
@@ -105,10 +109,11 @@ async fn append_all(core: &Core, mut ones: Vec<One>) {
 
 async fn append(core: &Core, ones: Vec<One>) {
     let Some(partition) = ones.first().map(|one| one.partition) else { return };
-    let mut args: Vec<Value> = Vec::with_capacity(3 + ones.len() * 2);
+    let mut args: Vec<Value> = Vec::with_capacity(4 + ones.len() * 2);
     args.push(number(core.me()));
     args.push(number(core.options.mailbox_bytes));
     args.push(number(core.options.partitions));
+    args.push(arg(tenants(&ones)));
     let mut kept = Vec::with_capacity(ones.len());
     for one in ones {
         let size = one.bytes.len();
@@ -146,6 +151,19 @@ async fn append(core: &Core, ones: Vec<One>) {
     place.notify(mail, timer);
 }
 
+/// Whose each message is; nothing when none is anybody's.
+fn tenants(ones: &[One]) -> Vec<u8> {
+    if ones.iter().all(|one| one.tenant.is_none()) {
+        return Vec::new();
+    }
+    let mut packer = Packer::default();
+    packer.array(ones.len());
+    for one in ones {
+        packer.bytes(one.tenant.map(Tenant::digits).unwrap_or_default().as_bytes());
+    }
+    packer.done()
+}
+
 fn appended(core: &Core, partition: u16, answer: Value) -> Result<Appended, NotAppended> {
     if let Some(new) = answer.as_u64().filter(|_| !answer.is_array()) {
         return Ok(Appended::New(Position::new(partition, new)));
@@ -160,7 +178,10 @@ fn appended(core: &Core, partition: u16, answer: Value) -> Result<Appended, NotA
             let at = parts.next().as_ref().and_then(Value::as_u64).map_or(partition, |at| at as u16);
             Ok(Appended::Seen(Position::new(at, count), answer))
         }
-        "full" => Err(NotAppended::Full { bytes: count, budget: core.options.mailbox_bytes }),
+        "full" => {
+            let share = parts.next().as_ref().map(|share| int(share) as u64);
+            Err(NotAppended::Full { bytes: count, budget: share.unwrap_or(core.options.mailbox_bytes) })
+        }
         "mismatch" => Err(NotAppended::Mismatch),
         other => Err(NotAppended::Unavailable(format!("Redis answered {other:?}"))),
     }

@@ -272,6 +272,22 @@ pub(super) fn deferred(position: Position, record: &[u8], attempts: i64) -> Stor
     }
 }
 
+/// Digits of the longest number of a message.
+const DIGITS: u32 = 15;
+
+/// Numbers as a sorted set orders members of equal scores: digit by digit, a shorter one before those that
+/// begin with it.
+pub(super) fn tie(number: u64) -> u64 {
+    let length = number.checked_ilog10().map_or(1, |log| log + 1).min(DIGITS);
+    (number * 10u64.pow(DIGITS - length)) * 16 + u64::from(length)
+}
+
+/// The digits of such a number.
+pub(super) fn tied(tie: u64) -> String {
+    let length = (tie % 16) as usize;
+    format!("{:015}", tie / 16).chars().take(length).collect()
+}
+
 /// A dead letter with its kind and key: `{died attempts kind key failures envelope}`.
 pub(super) fn dead(position: Position, record: &[u8]) -> Option<(Dead, String, String)> {
     let mut read = Unpacker::array(record, 6)?;
@@ -327,4 +343,19 @@ pub(super) fn deferreds(partition: u16, values: &[Value]) -> Vec<Stored> {
     };
     // A record that is gone was ended between two looks of the function: there is none such.
     values.chunks_exact(3).filter(|three| !three[1].is_null()).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_tied_in_the_order_of_their_digits() {
+        let mut numbers: Vec<u64> = vec![9, 10, 1, 100, 99, 2, 281_474_976_710_655, 28, 281_474_976_710_656];
+        numbers.sort_by_key(|number| tie(*number));
+        let mut digits: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        digits.sort();
+        assert_eq!(numbers.iter().map(ToString::to_string).collect::<Vec<_>>(), digits);
+        assert_eq!(numbers.iter().map(|number| tied(tie(*number))).collect::<Vec<_>>(), digits);
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Append, Appended, Due, Fut, Mailbox, NotAppended, Signals, Stored},
+    backend::{Append, Appended, Due, Fut, Mailbox, Moment, NotAppended, Signals, Stored},
     envelope::Position,
     error::Result,
 };
@@ -49,22 +49,45 @@ impl Mailbox for Cluster {
         })
     }
 
+    fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        let place = &self.core.places[usize::from(partition)];
+        Box::pin(async move {
+            let found = self.core.redis.between(partition, from.number(), to.number(), limit).await?;
+            let attempts = |number| place.attempts(number);
+            Ok(list(found).into_iter().filter_map(|entry| encode::entry(partition, entry, attempts)).collect())
+        })
+    }
+
     fn signals(&self, partition: u16) -> Arc<Signals> {
         self.core.places[usize::from(partition)].signals()
     }
 
-    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
+    fn due(
+        &self,
+        partition: u16,
+        now: i64,
+        from: Option<Moment>,
+        handed: HashSet<Position>,
+        limit: usize,
+    ) -> Fut<'_, Result<Due>> {
         Box::pin(async move {
             let mut packer = Packer::default();
             packer.array(handed.len());
             for position in handed {
                 packer.int(position.number() as i64);
             }
-            let args = vec![number(now), number(limit), arg(packer.done())];
+            let mut args = vec![number(now), number(limit), arg(packer.done())];
+            if let Some(from) = from {
+                args.extend([number(from.due), arg(encode::tied(from.tie))]);
+            }
             let answer = list(self.core.redis.look(partition, "due", args).await?);
             let next = answer.first().map(int).filter(|next| *next >= 0);
             Ok(Due { messages: encode::deferreds(partition, answer.get(1..).unwrap_or_default()), next })
         })
+    }
+
+    fn moment(&self, stored: &Stored) -> Moment {
+        Moment { due: stored.due, tie: encode::tie(stored.position.number()) }
     }
 
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {

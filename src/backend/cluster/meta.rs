@@ -98,16 +98,19 @@ impl Resizing {
     /// Says so, durably before anything else is done.
     pub(super) async fn mark(self, core: &Core) -> Result<()> {
         let phase = if self.moving { "moving" } else { "preparing" };
-        Ok(core.declared("mark", vec![arg(format!("{} {phase}", self.to))]).await?)
+        core.declared("mark", vec![arg(format!("{} {phase}", self.to))]).await?;
+        Ok(())
     }
 
     /// Says that the store is as it was.
     pub(super) async fn call_off(core: &Core) -> Result<()> {
-        Ok(core.declared("mark", vec![arg("")]).await?)
+        core.declared("mark", vec![arg("")]).await?;
+        Ok(())
     }
 
     /// Says that it is resized.
     pub(super) async fn finish(self, core: &Core, ever: u16) -> Result<()> {
-        Ok(core.declared("finish", vec![number(self.to), number(ever)]).await?)
+        core.declared("finish", vec![number(self.to), number(ever)]).await?;
+        Ok(())
     }
 }

@@ -57,17 +57,19 @@ mod moved;
 mod nodes;
 mod outbox;
 mod pack;
+mod pauses;
 mod place;
 mod redis;
 mod requests;
 mod resize;
 mod sessions;
+mod shares;
 mod states;
 mod tail;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -83,6 +85,7 @@ pub use self::{
     resize::{Doing, Moves, Progress, Resize, Resized},
 };
 use crate::{
+    backend::TenantOf,
     error::{Error, Result},
     request::MAX_PARTITIONS,
 };
@@ -140,6 +143,8 @@ struct Core {
     /// How far through each partition's moved messages the forgetting has come.
     moves: DashMap<u16, String>,
     limits: limits::Ways,
+    /// Whose an actor is.
+    tenants: OnceLock<TenantOf>,
 }
 
 /// What a store is opened for.
@@ -264,6 +269,7 @@ impl Core {
             durable,
             moves: DashMap::new(),
             limits,
+            tenants: OnceLock::new(),
             options,
         });
         for queue in queues {
@@ -323,9 +329,10 @@ impl Core {
     }
 
     /// Calls a function about the whole store, likewise.
-    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<(), redis::Fault> {
-        self.redis.meta(function, args).await?;
-        self.durable.wait_meta(&self.redis).await
+    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
+        let answer = self.redis.meta(function, args).await?;
+        self.durable.wait_meta(&self.redis).await?;
+        Ok(answer)
     }
 }
 

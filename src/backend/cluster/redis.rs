@@ -247,6 +247,11 @@ impl Redis {
         self.invoke(&self.lanes[0], self.meta_key(), function, args).await
     }
 
+    /// Calls a function that only reads what is said of the whole store.
+    pub(super) async fn look_meta(&self, function: &str) -> Result<Value, Fault> {
+        self.invoke(&self.reader, self.meta_key(), function, Vec::new()).await
+    }
+
     async fn invoke(&self, client: &Client, key: String, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         let name = format!("{}_{function}", self.library);
         let answer = client.fcall(name.clone(), vec![key.clone()], args.clone()).await;
@@ -265,6 +270,12 @@ impl Redis {
     pub(super) async fn range(&self, partition: u16, stream: &str, after: u64, limit: usize) -> Result<Value, Fault> {
         let key = format!("{}:{stream}", self.key(partition));
         self.reader.xrange(key, format!("({after}-0"), "+", Some(limit as u64)).await.map_err(fault)
+    }
+
+    /// Entries of a partition's mailbox from one id to another.
+    pub(super) async fn between(&self, partition: u16, from: u64, to: u64, limit: usize) -> Result<Value, Fault> {
+        let key = format!("{}:mailbox", self.key(partition));
+        self.reader.xrange(key, format!("{from}-0"), format!("{to}-0"), Some(limit as u64)).await.map_err(fault)
     }
 
     /// Removes entries of a partition's stream.

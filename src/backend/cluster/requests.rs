@@ -1,5 +1,7 @@
 //! What clients were promised, and dead letters: looking, cancelling, redriving, forgetting.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Dead, DeadFilter, DeadLetters, Fut, Lease, Lookup, Requests},
+    backend::{Dead, DeadFilter, DeadLetters, Fut, Lease, Lookup, Requests, Stored},
     envelope::Position,
     error::{Error, Result},
 };
@@ -45,15 +47,28 @@ async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
     })
 }
 
-/// Cancels for the owner. An actor whose commits may be half done is finished first.
-async fn cancel(core: &Core, lease: Lease, position: Position, now: i64) -> Result<bool> {
-    let Lookup::Waiting(stored) = lookup(core, position).await? else { return Ok(false) };
-    let address: Option<Address> = stored.envelope.ok().map(|envelope| envelope.to.clone());
-    if let Some(address) = address.filter(|address| core.stateful(address.kind())) {
-        commit::claim(core, lease, &[address]).await?;
+/// Cancels for the owner. Actors whose commits may be half done are finished first.
+async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -> Result<Vec<bool>> {
+    let place = &core.places[usize::from(lease.partition)];
+    let mut unclaimed: HashSet<Address> = HashSet::new();
+    for found in join_all(positions.iter().map(|position| lookup(core, *position))).await {
+        let Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) = found? else { continue };
+        if core.stateful(envelope.to.kind()) && !place.claimed(lease.epoch, &envelope.to) {
+            unclaimed.insert(envelope.to.clone());
+        }
     }
-    let args = vec![number(lease.epoch), number(position.number()), arg(encode::cancelled(now))];
-    Ok(int(&core.written(position.partition(), "cancel", args).await?) == 1)
+    if !unclaimed.is_empty() {
+        let unclaimed: Vec<Address> = unclaimed.into_iter().collect();
+        commit::claim(core, lease, &unclaimed).await?;
+    }
+    let mut args = vec![number(lease.epoch), arg(encode::cancelled(now))];
+    args.extend(positions.iter().map(|position| number(position.number())));
+    let answers = list(core.written(lease.partition, "cancel", args).await?);
+    let cancelled: Vec<bool> = answers.iter().map(|answer| int(answer) == 1).collect();
+    // Whoever reads on from memory does not meet them.
+    let gone = positions.iter().zip(&cancelled).filter(|(_, gone)| **gone).map(|(position, _)| position.number());
+    place.tail.forget_some(gone.collect());
+    Ok(cancelled)
 }
 
 /// Forgotten actors of one kind deleted at once.
@@ -96,9 +111,9 @@ impl Requests for Cluster {
         Box::pin(lookup(&self.core, position))
     }
 
-    fn cancel(&self, lease: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
+    fn cancel_all(&self, lease: Lease, positions: Vec<Position>, now: i64) -> Fut<'_, Result<Vec<bool>>> {
         let core = self.core.clone();
-        Box::pin(async move { self.run(async move { cancel(&core, lease, position, now).await }).await? })
+        Box::pin(async move { self.run(async move { cancel(&core, lease, positions, now).await }).await? })
     }
 
     fn locate(&self, position: Position) -> Fut<'_, Result<Position>> {

@@ -3,7 +3,7 @@
 //! has read less than that asks Redis.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -85,6 +85,18 @@ impl Tail {
     /// A number was given to a message that is not in the mailbox.
     pub(super) fn pass(&self, number: u64) {
         self.lock().reach(number);
+    }
+
+    /// These have been cancelled.
+    pub(super) fn forget_some(&self, gone: HashSet<u64>) {
+        let mut inner = self.lock();
+        let mut freed = 0;
+        inner.ring.retain(|(number, _, size)| {
+            let kept = !gone.contains(number);
+            freed += if kept { 0 } else { size + 64 };
+            kept
+        });
+        inner.bytes -= freed;
     }
 
     /// Messages after `after`, or `None` when only Redis knows them all.

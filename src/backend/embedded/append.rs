@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use tokio::sync::oneshot;
 
 use super::{
+    shares::Crowds,
     tail::Fresh,
     writer::{Abort, Group, Op},
 };
@@ -70,6 +71,7 @@ impl Prepared {
 pub(super) struct AppendOp {
     pub(super) batch: Vec<(Prepared, Option<Idempotency>)>,
     pub(super) budget: u64,
+    pub(super) crowds: Arc<Crowds>,
     pub(super) answers: Vec<Result<Appended, NotAppended>>,
     pub(super) reply: oneshot::Sender<Vec<Result<Appended, NotAppended>>>,
 }
@@ -78,7 +80,7 @@ impl Op for AppendOp {
     fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Abort> {
         self.answers.clear();
         for (message, idempotency) in &self.batch {
-            self.answers.push(append(group, message, idempotency.as_ref(), self.budget)?);
+            self.answers.push(append(group, message, idempotency.as_ref(), self.budget, &self.crowds)?);
         }
         Ok(())
     }
@@ -102,11 +104,18 @@ fn append(
     message: &Prepared,
     idempotency: Option<&Idempotency>,
     budget: u64,
+    crowds: &Crowds,
 ) -> Result<Result<Appended, NotAppended>, Abort> {
     if let Some(asked) = idempotency
         && let Some(answer) = seen(group, asked, message.envelope.accepted)?
     {
         return Ok(answer);
+    }
+    // What comes for a command that has begun is never too much.
+    if message.envelope.note.is_none()
+        && let Some((bytes, budget)) = crowds.refuses(message.partition, &message.envelope.to)
+    {
+        return Ok(Err(NotAppended::Full { bytes, budget }));
     }
     let bytes = group.book(message.partition).ledger.bytes;
     if bytes + message.bytes.len() as u64 > budget {

@@ -15,10 +15,12 @@ mod journal;
 mod limits;
 mod lock;
 mod nodes;
+mod pauses;
 mod query;
 mod read;
 mod schema;
 mod sessions;
+mod shares;
 mod tail;
 mod writer;
 
@@ -36,12 +38,13 @@ pub use self::lock::LOCK_FILE;
 use self::{
     append::{AppendOp, Prepared, prepare},
     apply::{CommitOp, Ready, StateSql},
+    shares::Crowds,
     tail::Tail,
     writer::{Book, Writer},
 };
 use super::{
     Append, Appended, Audit, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Lease, Ledger,
-    Loaded, Lookup, Mailbox, NotAppended, Refused, Requests, Rows, Sent, Signals, States, Stored,
+    Loaded, Lookup, Mailbox, Moment, NotAppended, Refused, Requests, Rows, Sent, Signals, States, Stored,
 };
 use crate::{
     address::{Address, is_kind},
@@ -75,6 +78,7 @@ pub struct Embedded {
     writing: Option<Writing>,
     kinds: DashMap<String, Arc<StateSql>>,
     counted: limits::Counted,
+    crowds: Arc<Crowds>,
 }
 
 struct Writing {
@@ -123,7 +127,8 @@ impl Embedded {
         let reader = path.map_or(Reader::Memory, |path| Reader::File(Arc::new(read::Readers::new(path))));
         let writing = Writing { writer: Some(writer), thread: Some(thread), lock, sweeps };
         let counted = limits::Counted::default();
-        Ok(Self { options, secret, tails, reader, writing: Some(writing), kinds: DashMap::new(), counted })
+        let crowds = Crowds::new(options.partitions);
+        Ok(Self { options, secret, tails, reader, writing: Some(writing), kinds: DashMap::new(), counted, crowds })
     }
 
     /// Opens an existing store only to read it; works beside a serving process.
@@ -142,7 +147,8 @@ impl Embedded {
         let options = Options { partitions, ..Options::default() };
         let reader = Reader::File(Arc::new(read::Readers::new(path)));
         let counted = limits::Counted::default();
-        Ok(Self { options, secret, tails, reader, writing: None, kinds: DashMap::new(), counted })
+        let crowds = Crowds::new(partitions);
+        Ok(Self { options, secret, tails, reader, writing: None, kinds: DashMap::new(), counted, crowds })
     }
 
     fn writer(&self) -> Result<&Writer> {
@@ -209,6 +215,7 @@ impl Mailbox for Embedded {
             (Ok(batch), Ok(writer)) => writer.send(Box::new(AppendOp {
                 batch,
                 budget: self.options.mailbox_bytes,
+                crowds: self.crowds.clone(),
                 answers: Vec::with_capacity(count),
                 reply,
             })),
@@ -222,15 +229,28 @@ impl Mailbox for Embedded {
         if let Some(found) = self.tails[usize::from(partition)].take(after, limit) {
             return Box::pin(std::future::ready(Ok(found)));
         }
-        Box::pin(self.read(move |db| read::mailbox(db, partition, after, limit)))
+        let end = Position::new(partition, u64::MAX);
+        Box::pin(self.read(move |db| read::mailbox(db, partition, after, end, limit)))
+    }
+
+    fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
+        let after = Position::new(partition, from.number().saturating_sub(1));
+        Box::pin(self.read(move |db| read::mailbox(db, partition, after, to, limit)))
     }
 
     fn signals(&self, partition: u16) -> Arc<Signals> {
         self.tails[usize::from(partition)].signals()
     }
 
-    fn due(&self, partition: u16, now: i64, handed: HashSet<Position>, limit: usize) -> Fut<'_, Result<Due>> {
-        Box::pin(self.read(move |db| read::due(db, partition, now, &handed, limit)))
+    fn due(
+        &self,
+        partition: u16,
+        now: i64,
+        from: Option<Moment>,
+        handed: HashSet<Position>,
+        limit: usize,
+    ) -> Fut<'_, Result<Due>> {
+        Box::pin(self.read(move |db| read::due(db, partition, now, from, &handed, limit)))
     }
 
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
@@ -307,8 +327,18 @@ impl Requests for Embedded {
         Box::pin(self.read(move |db| read::lookup(db, position)))
     }
 
-    fn cancel(&self, _: Lease, position: Position, now: i64) -> Fut<'_, Result<bool>> {
-        Box::pin(async move { chores::write(self.writer()?, move |group| chores::cancel(group, position, now)).await })
+    fn cancel_all(&self, lease: Lease, positions: Vec<Position>, now: i64) -> Fut<'_, Result<Vec<bool>>> {
+        Box::pin(async move {
+            let asked = positions.clone();
+            let each = move |group: &mut writer::Group<'_>| {
+                asked.iter().map(|position| chores::cancel(group, *position, now)).collect::<Result<Vec<bool>, _>>()
+            };
+            let cancelled = chores::write(self.writer()?, each).await?;
+            // Whoever reads on from memory does not meet them.
+            let gone = positions.into_iter().zip(&cancelled).filter(|(_, gone)| **gone).map(|(position, _)| position);
+            self.tails[usize::from(lease.partition)].forget(gone.collect());
+            Ok(cancelled)
+        })
     }
 
     fn expire(&self, before: i64, now: i64) -> Fut<'_, Result<usize>> {

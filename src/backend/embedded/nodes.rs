@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Embedded, chores};
 use crate::{
-    backend::{Acquired, Fut, Lease, Leases, Member, NodeInfo, Nodes, Owner},
+    backend::{Acquired, Fut, Lease, Leases, Member, NodeInfo, Nodes, Over, Owner},
     error::Result,
 };
 
@@ -18,6 +18,7 @@ impl Leases for Embedded {
         Box::pin(async move {
             let lease = chores::write(self.writer()?, move |group| chores::acquire(group, partition)).await?;
             self.tails[usize::from(partition)].renew();
+            self.crowds.say(partition, Over::default());
             Ok(Acquired::Taken(lease))
         })
     }

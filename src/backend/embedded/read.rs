@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{apply::NEVER, schema};
 use crate::{
     address::Address,
-    backend::{Dead, DeadFilter, Due, Home, Loaded, Lookup, Request, Status, Stored, message::Undecodable},
+    backend::{Dead, DeadFilter, Due, Home, Loaded, Lookup, Moment, Request, Status, Stored, message::Undecodable},
     envelope::{Envelope, Position},
     error::{Failure, Result},
 };
@@ -61,7 +61,7 @@ pub(super) fn snapshot(db: &Connection) -> Result<Option<rusqlite::Transaction<'
 pub(super) fn oldest(db: &Connection, partitions: u16) -> Result<Option<i64>> {
     let mut oldest = None;
     for partition in 0..partitions {
-        let first = mailbox(db, partition, Position::new(partition, 0), 1)?.pop();
+        let first = mailbox(db, partition, Position::new(partition, 0), Position::new(partition, u64::MAX), 1)?.pop();
         let accepted = first.and_then(|stored| stored.envelope.ok()).map(|envelope| envelope.accepted);
         oldest = [oldest, accepted].into_iter().flatten().min();
     }
@@ -125,23 +125,37 @@ fn deferred(row: &Row<'_>) -> rusqlite::Result<Stored> {
     })
 }
 
-pub(super) fn mailbox(db: &Connection, partition: u16, after: Position, limit: usize) -> Result<Vec<Stored>> {
-    let (first, last) = range(partition);
+pub(super) fn mailbox(
+    db: &Connection,
+    partition: u16,
+    after: Position,
+    to: Position,
+    limit: usize,
+) -> Result<Vec<Stored>> {
+    let (first, _) = range(partition);
     let mut read = db.prepare_cached(
         "SELECT position, attempts, envelope FROM mailbox WHERE position > ? AND position <= ? ORDER BY position LIMIT ?",
     )?;
-    let rows = read.query_map(params![after.packed().max(first), last, limit as i64], fresh)?;
+    let rows = read.query_map(params![after.packed().max(first), to.packed(), limit as i64], fresh)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn due(db: &Connection, partition: u16, now: i64, handed: &HashSet<Position>, limit: usize) -> Result<Due> {
+pub(super) fn due(
+    db: &Connection,
+    partition: u16,
+    now: i64,
+    from: Option<Moment>,
+    handed: &HashSet<Position>,
+    limit: usize,
+) -> Result<Due> {
     let mut scan = db.prepare_cached(
-        "SELECT position, due FROM deferred WHERE partition = ? AND due < ? ORDER BY due, position LIMIT ?",
+        "SELECT position, due FROM deferred WHERE partition = ? AND due < ? AND (due, position) >= (?, ?) ORDER BY due, position LIMIT ?",
     )?;
     let mut one = db.prepare_cached(&format!("{DEFERRED} WHERE position = ?"))?;
     let mut found = Due::default();
     // At most `handed` rows are skipped, so this many always hold the next `limit` and one beyond.
-    let mut rows = scan.query(params![partition, NEVER, (handed.len() + limit + 1) as i64])?;
+    let from = from.map_or((i64::MIN, 0), |from| (from.due, Position::new(partition, from.tie).packed()));
+    let mut rows = scan.query(params![partition, NEVER, from.0, from.1, (handed.len() + limit + 1) as i64])?;
     while let Some(row) = rows.next()? {
         let (position, due) = (Position::from_packed(row.get(0)?), row.get::<_, i64>(1)?);
         if handed.contains(&position) {

@@ -3,7 +3,7 @@
 //! committed message after `since`, and forgets the oldest when it is over its budget.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -66,6 +66,18 @@ impl Tail {
             inner.bytes -= oldest.size + 64;
             inner.since = oldest.position;
         }
+    }
+
+    /// These have been cancelled.
+    pub(super) fn forget(&self, gone: HashSet<Position>) {
+        let mut inner = self.lock();
+        let mut freed = 0;
+        inner.ring.retain(|message| {
+            let kept = !gone.contains(&message.position);
+            freed += if kept { 0 } else { message.size + 64 };
+            kept
+        });
+        inner.bytes -= freed;
     }
 
     /// Messages after `after`, or `None` when some of them may be only in the file.

@@ -96,7 +96,7 @@ impl Stage {
 
     /// Messages that are due, and when the next one is.
     async fn due(&self, now: i64) -> (Vec<Position>, Option<i64>) {
-        let due = self.backend.due(self.lease.partition, now, HashSet::new(), 10).await.unwrap();
+        let due = self.backend.due(self.lease.partition, now, None, HashSet::new(), 10).await.unwrap();
         (due.messages.iter().map(|stored| stored.position).collect(), due.next)
     }
 

@@ -1,13 +1,22 @@
 -- Putting messages into mailboxes.
 
--- node, budget, partitions, then head and envelope of each message. A head is empty, or
--- {due kind key} or {due kind key idempotency fingerprint answer expires now}.
+-- The bytes of a tenant that has more than its share, and that share.
+local function crowding(p, tenant)
+  if tenant == '' then return nil end
+  local crowd = redis.call('HMGET', p .. ':crowd', tenant, 'share')
+  if crowd[1] then return num(crowd[1]), num(crowd[2]) end
+end
+
+-- node, budget, partitions, tenants, then head and envelope of each message. The tenants are nothing, when
+-- none of them is anybody's, or that of each (packed), which is nothing where it is nobody's. A head is
+-- empty, or {due kind key} or {due kind key idempotency fingerprint answer expires now}.
 local function append(keys, args)
   local p, budget = keys[1], tonumber(args[2])
   local book, answers, mail, timer = open_book(p), {}, false, false
   local elsewhere = resized(book, args[3])
   if elsewhere then return elsewhere end
-  for i = 4, #args, 2 do
+  local tenants = args[4] ~= '' and redis.call('EXISTS', p .. ':crowd') == 1 and cmsgpack.unpack(args[4])
+  for i = 5, #args, 2 do
     local head, envelope = args[i], args[i + 1]
     local h = head ~= '' and cmsgpack.unpack(head)
     local idem = h and h[4]
@@ -18,6 +27,10 @@ local function append(keys, args)
       if seen and seen[4] > h[8] then
         if seen[1] == h[5] then answer = { 'seen', seen[2], seen[3], seen[6] } else answer = { 'mismatch' } end
       end
+    end
+    if not answer and tenants then
+      local bytes, share = crowding(p, tenants[(i - 3) / 2])
+      if bytes then answer = { 'full', bytes, share } end
     end
     if not answer and book.bytes + #envelope > budget then answer = { 'full', book.bytes } end
     if not answer then

@@ -16,6 +16,7 @@
 --   :sent      hash     partition → last sequence sent to it; serial
 --   :seen      hash     partition → last sequence received from it
 --   :lease     hash     owner epoch clean; serial and answers of the last group of commits
+--   :crowd     hash     tenant → bytes it has, of those that have more than their share; share. Goes away by itself
 --   :idem      hash     Idempotency-Key → {fingerprint number answer expires address partition}, :idemdue
 --                       zset; the partition is there where the number is one of another partition
 --   :moved     hash     number → <partition>-<number> it has since the partitions were resized

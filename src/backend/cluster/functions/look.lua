@@ -17,8 +17,22 @@ local function lookup(keys, args)
   return { 'none', num(redis.call('HGET', p .. ':counts', 'last')) }
 end
 
--- Deferred messages that are due: now, limit, numbers handed out (packed). Answers when the next
--- one is due (-1: none), then number, record and attempts of each.
+-- Where in a set of timers those begin that are due at a time or later, a member's place among those of one
+-- time being that of its digits.
+local function begins(timers, due, member)
+  local low, high = 0, redis.call('ZCARD', timers)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local at = redis.call('ZRANGE', timers, middle, middle, 'WITHSCORES')
+    local score = tonumber(at[2])
+    if score < due or score == due and at[1] < member then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
+-- Deferred messages that are due: now, limit, numbers handed out (packed), and from which on (its time and
+-- number; from the first, when not said). Answers when the next one is due (-1: none), then number, record
+-- and attempts of each.
 local function due(keys, args)
   local p, now, limit = keys[1], tonumber(args[1]), tonumber(args[2])
   local handed, count = {}, 0
@@ -26,19 +40,22 @@ local function due(keys, args)
     handed[str(n)] = true
     count = count + 1
   end
-  local found = redis.call('ZRANGEBYSCORE', p .. ':timers', '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, count + limit + 1)
-  -- Equal times come in the order of their digits: not the order of acceptance.
-  local order = {}
+  local first = args[4] and begins(p .. ':timers', tonumber(args[4]), args[5]) or 0
+  local found = redis.call('ZRANGE', p .. ':timers', first, first + count + limit, 'WITHSCORES')
+  local answer, order = { -1 }, {}
   for i = 1, #found, 2 do
-    if not handed[found[i]] then order[#order + 1] = { tonumber(found[i + 1]), tonumber(found[i]), found[i] } end
-  end
-  table.sort(order, function(a, b) if a[1] ~= b[1] then return a[1] < b[1] end return a[2] < b[2] end)
-  local answer = { -1 }
-  for _, timer in ipairs(order) do
-    if timer[1] > now or #answer > limit * 3 then
-      answer[1] = timer[1]
-      break
+    local due = tonumber(found[i + 1])
+    if not handed[found[i]] then
+      if due > now or #order == limit then
+        answer[1] = due
+        break
+      end
+      order[#order + 1] = { due, tonumber(found[i]), found[i] }
     end
+  end
+  -- Equal times come in the order of their digits: not the order of acceptance.
+  table.sort(order, function(a, b) if a[1] ~= b[1] then return a[1] < b[1] end return a[2] < b[2] end)
+  for _, timer in ipairs(order) do
     answer[#answer + 1] = timer[2]
     answer[#answer + 1] = redis.call('HGET', p .. ':deferred', timer[3])
     answer[#answer + 1] = num(redis.call('HGET', p .. ':attempts', timer[3]))

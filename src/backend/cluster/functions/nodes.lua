@@ -15,6 +15,7 @@ local function acquire(keys, args)
   local epoch = num(lease[2]) + 1
   redis.call('HSET', p .. ':lease', 'owner', me, 'epoch', str(epoch), 'clean', '0', 'serial', '0')
   local clean = owner == '0' and lease[3] ~= '0'
+  redis.call('DEL', p .. ':crowd')
   local answer = { epoch, clean and 1 or 0, num(redis.call('HGET', p .. ':counts', 'last')) }
   for _, value in ipairs(redis.call('HGETALL', p .. ':attempts')) do answer[#answer + 1] = tonumber(value) end
   return answer
@@ -59,4 +60,22 @@ end
 
 local function leave(keys, args)
   return redis.call('HDEL', keys[1] .. ':members', args[1])
+end
+
+-- keys[1] of the next three is greenroom:{meta}. Pauses a kind or a key: what, when, how many there may be.
+-- 0 when it was paused already, -1 when there would be too many.
+local function pause(keys, args)
+  local paused = keys[1] .. ':paused'
+  if redis.call('HEXISTS', paused, args[1]) == 1 then return 0 end
+  if redis.call('HLEN', paused) >= tonumber(args[3]) then return -1 end
+  return redis.call('HSET', paused, args[1], args[2])
+end
+
+local function resume(keys, args)
+  return redis.call('HDEL', keys[1] .. ':paused', args[1])
+end
+
+-- What, and since when, of each.
+local function paused(keys)
+  return redis.call('HGETALL', keys[1] .. ':paused')
 end

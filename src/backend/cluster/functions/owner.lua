@@ -54,27 +54,47 @@ local function begin(keys, args)
   return counts
 end
 
--- Cancels a message of which no attempt has begun and that has no journal: epoch, number, result.
-local function cancel(keys, args)
-  local p, number = keys[1], tonumber(args[2])
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
-  if num(redis.call('HGET', p .. ':attempts', args[2])) > 0 then return 0 end
-  if redis.call('EXISTS', p .. ':journal:' .. args[2]) == 1 then return 0 end
+local function cancel_one(p, n, body, book)
+  local number = tonumber(n)
+  if num(redis.call('HGET', p .. ':attempts', n)) > 0 then return 0 end
+  if redis.call('EXISTS', p .. ':journal:' .. n) == 1 then return 0 end
   local envelope, packed = letter(p, number), nil
   if envelope then
     redis.call('XDEL', p .. ':mailbox', id(number))
   else
-    packed = redis.call('HGET', p .. ':deferred', args[2])
+    packed = redis.call('HGET', p .. ':deferred', n)
     if not packed then return 0 end
     local d = cmsgpack.unpack(packed)
     envelope = d[6]
     undefer(p, number, d[3], d[4])
   end
-  redis.call('HDEL', p .. ':attempts', args[2])
-  local book = open_book(p)
+  redis.call('HDEL', p .. ':attempts', n)
   book.cancelled = book.cancelled + 1
   book.bytes = book.bytes - #envelope
-  result(p, number, args[3], book)
+  result(p, number, body, book)
+  return 1
+end
+
+-- Cancels messages of which no attempt has begun and that have no journal: epoch, result, numbers. 1 for each
+-- that was cancelled, 0 for the others.
+local function cancel(keys, args)
+  local p, answers = keys[1], {}
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  local book = open_book(p)
+  for i = 3, #args do answers[i - 2] = cancel_one(p, args[i], args[2], book) end
   close_book(p, book)
+  return answers
+end
+
+-- Tenants that have more than their share: epoch, for how long (in milliseconds), the share, then tenant and
+-- bytes of each.
+local function refuse(keys, args)
+  local p = keys[1]
+  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return 0 end
+  redis.call('DEL', p .. ':crowd')
+  if #args > 3 then
+    redis.call('HSET', p .. ':crowd', 'share', args[3], unpack(args, 4))
+    redis.call('PEXPIRE', p .. ':crowd', args[2])
+  end
   return 1
 end
