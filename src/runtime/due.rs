@@ -9,7 +9,7 @@
 //! Invariant: a message that is handed out is in `handed` until its fate is committed, and is not handed out
 //! again before.
 
-use std::{collections::HashSet, rc::Rc, time::Duration};
+use std::{collections::HashSet, rc::Rc};
 
 use tracing::warn;
 
