@@ -17,6 +17,7 @@ pub type Routes = Arc<dyn Fn(&mut ServiceConfig<'_>) + Send + Sync>;
 pub struct Feature {
     pub(crate) kinds: Vec<Arc<dyn Kind>>,
     pub(crate) routes: Vec<Routes>,
+    pub(crate) topics: Vec<crate::coordination::topic::Declaration>,
 }
 
 impl Feature {

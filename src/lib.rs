@@ -29,6 +29,7 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
+    coordination::topic::{self, Event, Topic},
     durable::{Ask, Key, Run, Secret, Signal},
     ended::{End, Ended},
     error::{Error, Result},
@@ -42,8 +43,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Node, Page, Query, RequestId, Result, Retry,
-        Secret, Waits,
+        Actor, Address, App, At, Context, Error, Event, Feature, Index, Key, Node, Page, Query, RequestId, Result,
+        Retry, Secret, Topic, Waits,
     };
 }
 

@@ -8,6 +8,7 @@ mod histogram;
 mod http;
 mod kind;
 mod labels;
+mod topics;
 
 use std::{
     collections::HashMap,
@@ -38,6 +39,7 @@ struct Inner {
     registry: Registry,
     kinds: RwLock<HashMap<String, KindMetrics>>,
     by_kind: kind::Families,
+    topics: topics::Families,
     accepted: Family<Source, Counter>,
     commit_batch: Histogram,
     commit_seconds: Histogram,
@@ -64,6 +66,7 @@ impl Default for Metrics {
         );
         let inner = Inner {
             by_kind: kind::Families::register(&mut registry),
+            topics: topics::Families::register(&mut registry),
             kinds: RwLock::default(),
             accepted: Family::default(),
             commit_batch: Histogram::counts(),

@@ -4,6 +4,10 @@
 //!
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
+pub mod topic;
+
+use std::sync::Arc;
+
 use crate::feature::Feature;
 
 /// What the kinds of built-in actors begin with.
@@ -11,6 +15,7 @@ pub(crate) const RESERVED: &str = "greenroom_";
 
 /// The actors that every node runs besides those of its features.
 pub(crate) fn builtin(features: &[Feature]) -> Feature {
-    let _ = features;
-    Feature::default()
+    // A node whose topics are declared in two ways does not start.
+    let topics = Arc::new(topic::Registry::of(features).unwrap_or_default());
+    Feature::default().actor(topic::Topics::new(topics.clone())).actor(topic::Pages).actor(topic::Refused::new(topics))
 }

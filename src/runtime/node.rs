@@ -22,7 +22,7 @@ use crate::{
     address::{Address, At},
     backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
-    coordination::{RESERVED, builtin},
+    coordination::{RESERVED, builtin, topic},
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
     feature::Feature,
@@ -60,7 +60,7 @@ pub use super::requests::Cancel;
 /// ```
 #[derive(Clone)]
 pub struct Node {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) arbiters: Arc<Arbiters>,
     pub(super) post: Option<Arc<Post>>,
     nodes: Option<Arc<Nodes>>,
@@ -113,6 +113,7 @@ impl Node {
 
     pub(crate) async fn start_with(start: Start, faults: Faults, seed: u64) -> Result<Self> {
         let kinds = kinds(&start.features)?;
+        let topics = topic::Registry::of(&start.features)?;
         for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
@@ -122,6 +123,7 @@ impl Node {
         let nodes = Nodes::start(&shared, &arbiters).await?;
         let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
+        topic::announce(topics, node.shared.clone());
         Ok(node)
     }
 

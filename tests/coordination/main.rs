@@ -2,3 +2,4 @@
 //! built on them. `GREENROOM_TEST_STORE` says on which store.
 
 mod told;
+mod topic;
