@@ -38,7 +38,8 @@ fn what_is_old_goes_unless_somebody_has_not_had_it() {
     let build = Build::new(|| vec![group("billing"), group("mail")]);
     build.world().play(async |mut world| {
         sell(&mut world, "a", &["a1", "a2"], 60).await;
-        world.settle().await;
+        // A page on its way is looked for again a moment later.
+        world.advance(MINUTE).await;
         world.node().clone().steer("sales", "mail", Steer::Pause).await.unwrap();
         sell(&mut world, "a", &["a1", "a2"], 60).await;
         world.advance(week / 2).await;
