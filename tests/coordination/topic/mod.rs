@@ -157,4 +157,6 @@ pub(super) async fn topic(world: &mut World) -> TopicView {
     world.node().topic("sales").await.unwrap().unwrap_or_default()
 }
 
+/// Long enough for a page to be looked for again.
+pub(super) const MOMENT: Duration = Duration::from_millis(200);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
