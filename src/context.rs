@@ -196,6 +196,11 @@ impl<A: Actor> Context<A> {
         }
     }
 
+    /// Fails this command: something that it does cannot be done.
+    pub(crate) fn refuse(&self, error: Error) {
+        self.outbox.borrow_mut().refuse(error);
+    }
+
     /// Leaves nothing behind: with this commit the actor's state is as if it had never been. What is in its
     /// mailbox is handled as ever.
     pub fn forget(&self) {

@@ -24,6 +24,7 @@ pub struct Feature {
     pub(crate) routes: Vec<Routes>,
     pub(crate) schedules: Vec<Arc<Declaration>>,
     pub(crate) limits: Vec<(String, Limit)>,
+    pub(crate) topics: Vec<crate::coordination::topic::Declaration>,
 }
 
 impl Feature {

@@ -32,6 +32,7 @@ pub use {
     coordination::{
         limit::Limit,
         schedule::{Missed, Overlap, Schedule},
+        topic::{self, Event, Topic},
     },
     durable::{Ask, Key, Run, Secret, Signal},
     ended::{End, Ended},
@@ -46,8 +47,8 @@ pub use {
 /// What a feature's files import.
 pub mod prelude {
     pub use crate::{
-        Actor, Address, App, At, Context, Error, Feature, Index, Key, Limit, Missed, Node, Overlap, Page, Priority,
-        Query, RequestId, Result, Retry, Schedule, Secret, Waits,
+        Actor, Address, App, At, Context, Error, Event, Feature, Index, Key, Limit, Missed, Node, Overlap, Page,
+        Priority, Query, RequestId, Result, Retry, Schedule, Secret, Topic, Waits,
     };
 }
 

@@ -10,6 +10,7 @@ mod kind;
 mod labels;
 mod limit;
 mod schedule;
+mod topics;
 
 use std::{
     collections::HashMap,
@@ -41,6 +42,7 @@ struct Inner {
     registry: Registry,
     kinds: RwLock<HashMap<String, KindMetrics>>,
     by_kind: kind::Families,
+    topics: topics::Families,
     accepted: Family<Source, Counter>,
     commit_batch: Histogram,
     commit_seconds: Histogram,
@@ -74,6 +76,7 @@ impl Default for Metrics {
         let inner = Inner {
             by_kind: kind::Families::register(&mut registry),
             limits: LimitMetrics::register(&mut registry),
+            topics: topics::Families::register(&mut registry),
             kinds: RwLock::default(),
             accepted: Family::default(),
             commit_batch: Histogram::counts(),

@@ -7,6 +7,9 @@
 pub mod limit;
 pub mod schedule;
 pub mod session;
+pub mod topic;
+
+use std::sync::Arc;
 
 use crate::{error::Result, feature::Feature};
 
@@ -15,5 +18,10 @@ pub(crate) const RESERVED: &str = "greenroom_";
 
 /// The actors that every node runs besides those of its features.
 pub(crate) fn builtin(features: &[Feature]) -> Result<Feature> {
-    Ok(Feature::default().actor(schedule::actor(features)?))
+    let topics = Arc::new(topic::Registry::of(features)?);
+    Ok(Feature::default()
+        .actor(schedule::actor(features)?)
+        .actor(topic::Topics::new(topics.clone()))
+        .actor(topic::Pages)
+        .actor(topic::Refused::new(topics)))
 }

@@ -28,6 +28,7 @@ use crate::{
         limit::{Declarations, Limits},
         schedule::{Declared, declare},
         session::Sessions,
+        topic,
     },
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
@@ -123,6 +124,7 @@ impl Node {
         let declared = Declared::of(&start.features)?;
         start.backend.declares(declared.digest());
         start.settings.session.check()?;
+        let topics = topic::Registry::of(&start.features)?;
         for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
@@ -141,6 +143,7 @@ impl Node {
         actix::spawn(node.clone().chores());
         actix::spawn(declare(node.clone(), declared));
         actix::spawn(node.shared.limits.keep());
+        topic::announce(topics, node.shared.clone());
         Ok(node)
     }
 

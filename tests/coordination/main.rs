@@ -3,3 +3,4 @@
 
 mod schedules;
 mod told;
+mod topic;
