@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 pub use commit::{Commit, Deferral, Done, JournalWrite, Outcome, Refused, Sent, StateWrite};
 pub use ledger::{Audit, Ledger, Mismatch};
 pub use message::{
-    Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
+    Append, Appended, Dead, DeadFilter, FENCED, Fence, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
 pub use nodes::{Acquired, Lease, Leases, Member, NodeInfo, Nodes, Owner};
 

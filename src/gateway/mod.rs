@@ -26,6 +26,7 @@ mod docs;
 mod events;
 mod exchange;
 pub mod extract;
+mod fencing;
 mod follow;
 mod front;
 mod health;

@@ -78,7 +78,9 @@ fn a_file_of_format_1_is_brought_along_when_it_is_opened_to_be_written() {
         assert!(refused.to_string().contains("created with 4 partitions"), "{refused}");
         assert_eq!(format(data.path()), 1, "neither does what is refused");
         let store: Arc<dyn Backend> = Arc::new(Embedded::open(data.path(), options.clone()).unwrap());
-        assert_eq!((format(data.path()), store.secret()), (2, [7; 32]));
+        assert_eq!((format(data.path()), store.secret()), (3, [7; 32]));
+        // A file of format 2 lacks only what came with 3.
+        super::fences::kept_in_order(&store).await;
         let lease = take(&store, position.partition()).await;
         let stored = first(&store, position.partition(), start(position.partition())).await;
         assert_eq!(stored.envelope.unwrap().command.get(), "5");
@@ -98,10 +100,10 @@ fn a_file_of_a_later_format_is_refused_with_the_reason() {
     let data = tempfile::tempdir().unwrap();
     old(data.path());
     let db = rusqlite::Connection::open(data.path().join("greenroom.db")).unwrap();
-    db.execute("UPDATE meta SET value = 3 WHERE name = 'format'", []).unwrap();
+    db.execute("UPDATE meta SET value = 4 WHERE name = 'format'", []).unwrap();
     let options = Options { partitions: 4, mailbox_bytes: BUDGET };
     for refused in [Embedded::open(data.path(), options).map(drop), Embedded::inspect(data.path()).map(drop)] {
         let refused = refused.unwrap_err();
-        assert!(refused.is_terminal() && refused.to_string().contains("has format 3"), "{refused}");
+        assert!(refused.is_terminal() && refused.to_string().contains("has format 4"), "{refused}");
     }
 }

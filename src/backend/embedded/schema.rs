@@ -13,12 +13,19 @@ use crate::{
     request::MAX_PARTITIONS,
 };
 
-/// 2 since there are journals: [`bring_along`] makes one of a file of format 1.
-const FORMAT: i64 = 2;
+/// 2 since there are journals, 3 since there are fences: [`bring_along`] makes one of an earlier file.
+const FORMAT: i64 = 3;
 
 const JOURNAL: &str = "
 CREATE TABLE journal(
   position INTEGER NOT NULL, n INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY(position, n)) WITHOUT ROWID;
+";
+
+const FENCES: &str = "
+CREATE TABLE fences(
+  partition INTEGER NOT NULL, lock TEXT NOT NULL, token INTEGER NOT NULL, expires INTEGER NOT NULL,
+  PRIMARY KEY(partition, lock)) WITHOUT ROWID;
+CREATE INDEX fences_expires ON fences(expires);
 ";
 
 /// `position` packs partition and number (see [`Position`](crate::envelope::Position)), so each
@@ -110,6 +117,7 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(JOURNAL)?;
+    transaction.execute_batch(FENCES)?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT])?;
     transaction.execute("INSERT INTO meta VALUES ('partitions', ?)", [partitions])?;
     transaction.execute("INSERT INTO meta VALUES ('secret', ?)", [secret])?;
@@ -123,9 +131,11 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
 /// Makes a checked file of an earlier format one of this format.
 fn bring_along(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let risen = transaction.execute("UPDATE meta SET value = 2 WHERE name = 'format' AND value = 1", [])?;
-    if risen == 1 {
-        transaction.execute_batch(JOURNAL)?;
+    for (format, tables) in [(2, JOURNAL), (3, FENCES)] {
+        let rise = "UPDATE meta SET value = ?1 WHERE name = 'format' AND value = ?1 - 1";
+        if transaction.execute(rise, [format])? == 1 {
+            transaction.execute_batch(tables)?;
+        }
     }
     transaction.commit()
 }

@@ -1,7 +1,14 @@
 -- Putting messages into mailboxes.
 
+-- The newest holder of a lock that has appended here, and when that is forgotten.
+local function raise(p, lock, token, forgotten)
+  redis.call('HSET', p .. ':fences', lock, str(token))
+  redis.call('ZADD', p .. ':fencedue', str(forgotten), lock)
+end
+
 -- node, budget, partitions, then head and envelope of each message. A head is empty, or
--- {due kind key} or {due kind key idempotency fingerprint answer expires now}.
+-- {due kind key}, or {due kind key idempotency fingerprint answer expires now}, or these (false where there
+-- is no idempotency key) and {lock token forgotten}: who of a lock's holders appends.
 local function append(keys, args)
   local p, budget = keys[1], tonumber(args[2])
   local book, answers, mail, timer = open_book(p), {}, false, false
@@ -10,7 +17,7 @@ local function append(keys, args)
   for i = 4, #args, 2 do
     local head, envelope = args[i], args[i + 1]
     local h = head ~= '' and cmsgpack.unpack(head)
-    local idem = h and h[4]
+    local idem, lock = h and h[4], h and h[9]
     local answer
     if idem then
       local packed = redis.call('HGET', p .. ':idem', idem)
@@ -18,6 +25,10 @@ local function append(keys, args)
       if seen and seen[4] > h[8] then
         if seen[1] == h[5] then answer = { 'seen', seen[2], seen[3], seen[6] } else answer = { 'mismatch' } end
       end
+    end
+    if not answer and lock then
+      local newest = num(redis.call('HGET', p .. ':fences', lock))
+      if h[10] < newest then answer = { 'fenced', newest } end
     end
     if not answer and book.bytes + #envelope > budget then answer = { 'full', book.bytes } end
     if not answer then
@@ -27,6 +38,7 @@ local function append(keys, args)
         redis.call('HSET', p .. ':idem', idem, cmsgpack.pack({ h[5], book.last, h[6], h[7], h[2] .. '/' .. h[3] }))
         redis.call('ZADD', p .. ':idemdue', str(h[7]), idem)
       end
+      if lock then raise(p, lock, h[10], h[11]) end
     end
     answers[#answers + 1] = answer
   end

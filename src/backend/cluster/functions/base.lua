@@ -18,6 +18,7 @@
 --   :lease     hash     owner epoch clean; serial and answers of the last group of commits
 --   :idem      hash     Idempotency-Key → {fingerprint number answer expires address partition}, :idemdue
 --                       zset; the partition is there where the number is one of another partition
+--   :fences    hash     lock → token of its newest holder that appended, :fencedue zset
 --   :moved     hash     number → <partition>-<number> it has since the partitions were resized
 --   :arrived   hash     while they are: old number → number, of what was taken last; from
 
