@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
@@ -24,6 +24,15 @@ impl Clock {
         match self {
             // A clock before 1970 reads as 1970: timers wait rather than fire early.
             Clock::System => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64),
+            Clock::Virtual(clock) => clock.lock().now,
+        }
+    }
+
+    /// Milliseconds of a clock that is never set: only differences mean anything, within one process.
+    pub fn steady(&self) -> i64 {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        match self {
+            Clock::System => BEGINNING.get_or_init(Instant::now).elapsed().as_millis() as i64,
             Clock::Virtual(clock) => clock.lock().now,
         }
     }

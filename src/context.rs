@@ -2,6 +2,7 @@
 //! things (those are in `durable`).
 
 mod durable;
+mod lock;
 mod outbox;
 
 use std::{
@@ -15,7 +16,10 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use self::outbox::Outbox;
-pub use self::outbox::Tell;
+pub use self::{
+    lock::{Locked, Locking},
+    outbox::Tell,
+};
 
 use crate::{
     actor::Actor,
@@ -50,6 +54,8 @@ pub struct Context<A: Actor> {
     forgets: Cell<bool>,
     later: Cell<bool>,
     undos: RefCell<Vec<(Box<str>, Undo<A>)>>,
+    /// Locks that it has.
+    locks: RefCell<Vec<Address>>,
     again: RefCell<Option<Envelope>>,
 }
 
@@ -91,6 +97,7 @@ impl<A: Actor> Context<A> {
             forgets: Cell::default(),
             later: Cell::default(),
             undos: RefCell::default(),
+            locks: RefCell::default(),
             again: RefCell::default(),
         }
     }
@@ -182,6 +189,11 @@ impl<A: Actor> Context<A> {
             Ok(cast) => self.casts.borrow_mut().push(cast),
             Err(error) => self.outbox.borrow_mut().refuse(error),
         }
+    }
+
+    /// Says something that was made ready once this commits.
+    pub(crate) fn cast(&self, cast: Cast) {
+        self.casts.borrow_mut().push(cast);
     }
 
     /// Leaves nothing behind: with this commit the actor's state is as if it had never been. What is in its

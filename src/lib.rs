@@ -29,6 +29,7 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
+    coordination::lock::guard::Guard,
     durable::{Ask, Key, Run, Secret, Signal},
     ended::{End, Ended},
     error::{Error, Result},

@@ -60,7 +60,7 @@ pub use super::requests::Cancel;
 /// ```
 #[derive(Clone)]
 pub struct Node {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) arbiters: Arc<Arbiters>,
     pub(super) post: Option<Arc<Post>>,
     nodes: Option<Arc<Nodes>>,
