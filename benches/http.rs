@@ -93,7 +93,7 @@ async fn bare(store: web::Data<Bare>, key: web::Path<String>, body: web::Json<Ad
         slot: None,
         note: None,
     };
-    let append = Append { envelope, due: None, idempotency: None };
+    let append = Append { envelope, due: None, idempotency: None, fence: None };
     match &**store {
         Bare::Sqlite(writer) => {
             let (done, committed) = tokio::sync::oneshot::channel();

@@ -34,6 +34,7 @@ fn deposit(node: &Node, key: &str, amount: i64) -> Result<Accept> {
             answer: format!("{{\"deposit\":{amount}}}"),
             expires: node.clock().now() + 24 * 3600 * 1000,
         }),
+        fence: None,
         wait: true,
     })
 }

@@ -3,10 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
@@ -41,6 +41,15 @@ impl Clock {
                 let machine = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
                 machine.saturating_add(SHIFT.load(Ordering::Relaxed))
             }
+            Clock::Virtual(clock) => clock.lock().now,
+        }
+    }
+
+    /// Milliseconds of a clock that is never set: only differences mean anything, within one process.
+    pub fn steady(&self) -> i64 {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        match self {
+            Clock::System => BEGINNING.get_or_init(Instant::now).elapsed().as_millis() as i64,
             Clock::Virtual(clock) => clock.lock().now,
         }
     }

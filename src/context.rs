@@ -3,6 +3,7 @@
 
 mod durable;
 mod limits;
+mod lock;
 mod outbox;
 
 use std::{
@@ -16,7 +17,10 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use self::outbox::Outbox;
-pub use self::outbox::Tell;
+pub use self::{
+    lock::{Locked, Locking},
+    outbox::Tell,
+};
 
 use crate::{
     actor::Actor,
@@ -51,6 +55,8 @@ pub struct Context<A: Actor> {
     forgets: Cell<bool>,
     later: Cell<bool>,
     undos: RefCell<Vec<(Box<str>, Undo<A>)>>,
+    /// Locks that it has.
+    locks: RefCell<Vec<Address>>,
     again: RefCell<Option<Envelope>>,
 }
 
@@ -92,6 +98,7 @@ impl<A: Actor> Context<A> {
             forgets: Cell::default(),
             later: Cell::default(),
             undos: RefCell::default(),
+            locks: RefCell::default(),
             again: RefCell::default(),
         }
     }
@@ -196,9 +203,9 @@ impl<A: Actor> Context<A> {
         }
     }
 
-    /// Fails this command: something that it does cannot be done.
-    pub(crate) fn refuse(&self, error: Error) {
-        self.outbox.borrow_mut().refuse(error);
+    /// Says something that was made ready once this commits.
+    pub(crate) fn cast(&self, cast: Cast) {
+        self.casts.borrow_mut().push(cast);
     }
 
     /// Leaves nothing behind: with this commit the actor's state is as if it had never been. What is in its

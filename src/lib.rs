@@ -31,6 +31,7 @@ pub use {
     context::Context,
     coordination::{
         limit::Limit,
+        lock::guard::Guard,
         schedule::{Missed, Overlap, Schedule},
         topic::{self, Event, Topic},
     },

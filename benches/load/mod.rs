@@ -102,7 +102,7 @@ pub(crate) fn envelope(kind: &str, key: u64, request: bool) -> Append {
         slot: None,
         note: None,
     };
-    Append { envelope, due: None, idempotency: None }
+    Append { envelope, due: None, idempotency: None, fence: None }
 }
 
 /// A node with the actors that need nothing.

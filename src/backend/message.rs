@@ -17,7 +17,22 @@ pub struct Append {
     pub due: Option<i64>,
     /// Makes a repeated append happen once.
     pub idempotency: Option<Idempotency>,
+    /// Refuses it when a newer holder of a lock has appended to the same mailbox.
+    pub fence: Option<Fence>,
 }
+
+/// Which holder of a lock appends. Each mailbox remembers the newest one, for [`FENCED`] after its last
+/// append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The lock's name.
+    pub lock: String,
+    /// The holder's fencing token: later holders of the lock have higher ones.
+    pub token: u64,
+}
+
+/// How long a mailbox remembers the newest holder of a lock, in milliseconds.
+pub const FENCED: i64 = 24 * 3600 * 1000;
 
 /// A client's `Idempotency-Key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +77,11 @@ pub enum NotAppended {
     },
     /// The idempotency key was used for something else.
     Mismatch,
+    /// A newer holder of the lock has appended here.
+    Fenced {
+        /// Its token.
+        newest: u64,
+    },
     /// The store cannot write now.
     Unavailable(String),
 }
@@ -71,6 +91,7 @@ impl std::fmt::Display for NotAppended {
         match self {
             Self::Full { bytes, budget } => write!(f, "the mailbox is full: {bytes} of {budget} bytes"),
             Self::Mismatch => f.write_str("the idempotency key was used for another request"),
+            Self::Fenced { newest } => write!(f, "the lock was lost: its holder with token {newest} has written since"),
             Self::Unavailable(why) => write!(f, "the store cannot accept: {why}"),
         }
     }

@@ -35,7 +35,7 @@ pub use commit::{Commit, Deferral, Done, JournalWrite, Outcome, Refused, Sent, S
 pub use ledger::{Audit, Ledger, Mismatch};
 pub use limits::Limits;
 pub use message::{
-    Append, Appended, Dead, DeadFilter, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
+    Append, Appended, Dead, DeadFilter, FENCED, Fence, Home, Idempotency, Lookup, NotAppended, Request, Status, Stored,
 };
 pub use nodes::{Acquired, Lease, Leases, Member, NodeInfo, Nodes, Owner};
 pub use pauses::{MOST_PAUSED, Paused, Pauses, Scope};

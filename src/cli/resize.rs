@@ -98,7 +98,7 @@ fn words(doing: Doing) -> &'static str {
         Doing::Fencing => "taking partitions",
         Doing::Delivering => "delivering what is on its way",
         Doing::Finishing => "finishing commits",
-        Doing::Departing | Doing::Copying | Doing::Removing | Doing::Keys => "moving messages",
+        Doing::Departing | Doing::Copying | Doing::Removing | Doing::Keys | Doing::Fences => "moving messages",
         Doing::Settling | Doing::Counting => "letting partitions go",
     }
 }

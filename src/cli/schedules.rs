@@ -176,7 +176,7 @@ impl Schedules {
                 let app = App::new(store.config()).version(cx.product.version);
                 let name = name.to_owned();
                 features.into_iter().fold(app, App::feature).run_until(|node| async move {
-                    node.steer(&name, verb.steer()).await?;
+                    node.steer_schedule(&name, verb.steer()).await?;
                     Ok(match node.scheduled(&name).await? {
                         Some(view) => serde_json::to_value(view)?,
                         None => json!({ "deleted": name }),

@@ -114,7 +114,7 @@ impl Send {
         let view = app.run_until(|node| async move {
             node.check(&to, command.get())?;
             let due = after.map(|after| node.clock().now().saturating_add(after.as_millis() as i64));
-            let accept = Accept { to, command, due, trace: None, idempotency: None, wait: wait.is_some() };
+            let accept = Accept { to, command, due, trace: None, idempotency: None, fence: None, wait: wait.is_some() };
             let accepted = node.accept(accept).await.map_err(Error::from)?;
             if let (Some(wait), Some(ended)) = (wait, accepted.ended) {
                 // Late or gone, how it stands is looked up below all the same.

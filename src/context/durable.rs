@@ -92,6 +92,7 @@ impl<A: Actor> Context<A> {
         if self.journal.alone {
             path.push(self.about.address.clone());
         }
+        path.extend(self.locks.borrow().iter().cloned());
         let text = || path.iter().map(Address::to_string).collect::<Vec<_>>().join(" → ");
         if path.contains(to) {
             let cycle = format!("{} → {to}: they would wait for each other for ever", text());

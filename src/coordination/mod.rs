@@ -5,6 +5,7 @@
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
 pub mod limit;
+pub mod lock;
 pub mod schedule;
 pub mod session;
 pub mod topic;
@@ -23,5 +24,6 @@ pub(crate) fn builtin(features: &[Feature]) -> Result<Feature> {
         .actor(schedule::actor(features)?)
         .actor(topic::Topics::new(topics.clone()))
         .actor(topic::Pages)
-        .actor(topic::Refused::new(topics)))
+        .actor(topic::Refused::new(topics))
+        .actor(lock::Lock))
 }

@@ -14,6 +14,8 @@ use super::{
 use crate::{
     address::Address,
     backend::Sent,
+    coordination::lock::ends,
+    envelope::Position,
     error::{Error, Failure, Result},
     runtime::room::Delivery,
 };
@@ -270,6 +272,11 @@ impl Journal {
             Entry::Began { key, .. } => Some(key.clone()),
             _ => None,
         })
+    }
+
+    /// What lets go of the command's locks, if it ends now.
+    pub(crate) fn lets_go(&self, position: Position, at: i64) -> Vec<Sent> {
+        ends::releases(self.inner.borrow().written.iter(), self.key(), position, at)
     }
 
     /// The state that a shared command began with, if that is written.

@@ -22,17 +22,18 @@ use uuid::Uuid;
 use super::{
     accepted::Answer,
     exchange::Exchange,
+    fencing,
     follow::settle,
     idempotency::{IDEMPOTENCY_REPLAYED, Key},
     prefer,
     problem::{Place, Problem},
-    problems::{KEY_REUSED, MAILBOX_FULL, MALFORMED_PATH},
+    problems::{FENCED, KEY_REUSED, MAILBOX_FULL, MALFORMED_PATH},
     shared::Shared,
 };
 use crate::{
     actor::Actor,
     address::{Address, At},
-    backend::{Idempotency, NotAppended},
+    backend::{Fence, Idempotency, NotAppended},
     runtime::node::{Accept, Node},
     trace::Trace,
 };
@@ -83,6 +84,7 @@ pub struct Intake {
     trace: Trace,
     key: Option<Key>,
     wait: Option<Duration>,
+    fence: Option<Fence>,
 }
 
 impl Intake {
@@ -151,6 +153,7 @@ impl FromRequest for Intake {
                 trace: req.extensions().get::<Exchange>().map_or_else(Trace::start, |exchange| exchange.trace),
                 key: Key::of(req)?,
                 wait: prefer::wait(req.headers(), shared.settings.max_wait),
+                fence: fencing::read(req.headers())?,
             })
         }))
     }
@@ -197,6 +200,7 @@ impl Acceptance<'_> {
             due: self.due,
             trace: Some(*trace),
             idempotency: self.intake.idempotency(&answer),
+            fence: self.intake.fence.clone(),
             wait: wait.is_some(),
         };
         let accepted = shared.node.accept(accept).await.map_err(refused)?;
@@ -237,6 +241,7 @@ pub(super) fn refused(why: NotAppended) -> Problem {
             .detail(format!("{bytes} of {budget} bytes wait."))
             .retry_after(Duration::from_secs(2)),
         NotAppended::Mismatch => Problem::of(&KEY_REUSED),
+        NotAppended::Fenced { newest } => Problem::of(&FENCED).with("newest_token", newest),
         NotAppended::Unavailable(why) => Problem::unavailable("accepting", &why),
     }
 }

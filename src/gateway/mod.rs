@@ -32,6 +32,7 @@ mod docs;
 mod events;
 mod exchange;
 pub mod extract;
+mod fencing;
 mod follow;
 mod front;
 mod health;

@@ -39,12 +39,13 @@ const WITH_BODY: [(&str, &str); 4] = [
 ];
 
 /// Errors an operation that accepts a command may answer.
-const ACCEPTING: [(&str, &str); 3] = [
+const ACCEPTING: [(&str, &str); 4] = [
     ("409", "It was waited for, and cancelled"),
     (
         "422",
         "The body does not hold what it must, or the `Idempotency-Key` was used for something else, or it was waited for and failed",
     ),
+    ("412", "A newer holder of the lock that `Fencing-Token` names has written here since"),
     ("429", "The mailbox is full, or a limit is reached; `Retry-After` says when to try again"),
 ];
 
@@ -121,9 +122,15 @@ fn accepting(operation: &mut Operation) {
     let parameters = operation.parameters.get_or_insert_default();
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let key = text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]+$"));
+    let fence = text().pattern(Some(r#"^[0-9]{1,15};lock="[!#-\[\]-~]{1,64}"$"#));
     for (name, schema, description) in [
         ("Idempotency-Key", key, "A repeat with the same key happens once and gets the first answer"),
         ("Prefer", text(), "`wait=N`: waits up to N seconds for the end"),
+        (
+            "Fencing-Token",
+            fence,
+            "Which holder of a lock sends it: refused once a newer holder has written to the same mailbox",
+        ),
     ] {
         let header = ParameterBuilder::new()
             .name(name)

@@ -67,6 +67,8 @@ classes! {
         "Nobody was logged in. Log in again.";
     EXPIRED = "expired" 410 "The request ended longer ago than results are kept":
         "It did end, but how is no longer known.";
+    FENCED = "fenced" 412 "The lock was lost":
+        "A newer holder of the lock that Fencing-Token names has written here since. Nothing was accepted; take the lock again before anything else.";
     BODY_TOO_LARGE = "body-too-large" 413 "The body is too large":
         "The detail names the limit. Nothing was accepted.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type" 415 "The body must be plain JSON":

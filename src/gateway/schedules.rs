@@ -85,7 +85,7 @@ pub(crate) async fn steer(_: Admin, node: Node, path: web::Path<(String, String)
         "run" => Steer::Run,
         _ => return Err(Problem::not_found("What can be done to a schedule is: pause, resume, run.")),
     };
-    node.steer(&name, steer).await.map_err(|error| refused(&name, error))?;
+    node.steer_schedule(&name, steer).await.map_err(|error| refused(&name, error))?;
     let view = node.scheduled(&name).await?.ok_or_else(|| unknown(&name))?;
     Ok(HttpResponse::Ok().json(view))
 }
@@ -98,7 +98,7 @@ pub(crate) async fn steer(_: Admin, node: Node, path: web::Path<(String, String)
 )]
 #[delete("/admin/schedules/{name}")]
 pub(crate) async fn delete(_: Admin, node: Node, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    node.steer(&name, Steer::Delete).await.map_err(|error| refused(&name, error))?;
+    node.steer_schedule(&name, Steer::Delete).await.map_err(|error| refused(&name, error))?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": *name })))
 }
 

@@ -63,6 +63,7 @@ impl<A: Actor> Core<A> {
         ended: Ended<Handled>,
         seconds: f64,
     ) -> Went {
+        let position = delivery.stored.position;
         let checked = |handled: Handled| match journal.check_end() {
             Ok(()) => handled,
             Err(error) => Handled::failed(error),
@@ -104,8 +105,12 @@ impl<A: Actor> Core<A> {
                 return if self.room.stopping() { Went::Stop } else { Went::On };
             }
         }
+        if journal.in_use() && group.ends(position) {
+            group.commit.outbox.extend(journal.lets_go(position, group.commit.at));
+        }
         Went::On
     }
+
     fn complete(
         &self,
         group: &mut Group<A::State>,

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     actor::Actor,
     address::{Address, At},
-    backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
+    backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Fence, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
     coordination::{
         RESERVED, builtin,
@@ -98,6 +98,8 @@ pub struct Accept {
     pub trace: Option<Trace>,
     /// Makes a repeat happen once.
     pub idempotency: Option<Idempotency>,
+    /// Refuses it when a newer holder of a lock has appended to the same mailbox.
+    pub fence: Option<Fence>,
     /// Whether somebody will wait for the result right away.
     pub wait: bool,
 }
@@ -186,7 +188,7 @@ impl Node {
             slot: None,
             note: None,
         };
-        let append = Append { envelope, due: accept.due, idempotency: accept.idempotency };
+        let append = Append { envelope, due: accept.due, idempotency: accept.idempotency, fence: accept.fence };
         let answer = shared.backend.append(vec![append]).await.pop();
         let appended = answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())));
         if !matches!(appended, Ok(Appended::New(_)))
@@ -246,6 +248,7 @@ impl Node {
             due: None,
             trace: Some(Trace::start()),
             idempotency: None,
+            fence: None,
             wait,
         };
         Ok(self.accept(accept).await?)

@@ -106,7 +106,7 @@ async fn send_note(
     if shared.draining() {
         return Err(NotAppended::Unavailable("this node is draining".into()));
     }
-    let append = Append { envelope, due: None, idempotency };
+    let append = Append { envelope, due: None, idempotency, fence: None };
     let answer = shared.backend.append(vec![append]).await.pop();
     match answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())))? {
         crate::backend::Appended::New(_) => Ok(None),

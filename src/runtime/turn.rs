@@ -55,6 +55,14 @@ pub(super) struct Group<S> {
     pub(super) casts: Vec<Cast>,
 }
 
+impl<S> Group<S> {
+    /// Whether a message ends with it.
+    pub(super) fn ends(&self, position: Position) -> bool {
+        let ended = |taken: &Taken| matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_));
+        self.taken.iter().any(|taken| taken.delivery.stored.position == position && ended(taken))
+    }
+}
+
 /// The state before a command, and what is saved of it.
 struct Before<'a, S> {
     rev: u64,

@@ -79,6 +79,8 @@ fn a_file_of_format_1_is_brought_along_when_it_is_opened_to_be_written() {
         assert_eq!(format(data.path()), 1, "neither does what is refused");
         let store: Arc<dyn Backend> = Arc::new(Embedded::open(data.path(), options.clone()).unwrap());
         assert_eq!((format(data.path()), store.secret()), (3, [7; 32]));
+        // A file of format 2 lacks only what came with 3.
+        super::fences::kept_in_order(&store).await;
         let lease = take(&store, position.partition()).await;
         let stored = first(&store, position.partition(), start(position.partition())).await;
         assert_eq!(stored.envelope.unwrap().command.get(), "5");

@@ -3,6 +3,7 @@
 
 mod commits;
 mod deferred;
+mod fences;
 mod forgotten;
 mod format;
 mod journals;
@@ -75,7 +76,7 @@ fn envelope(to: &str, command: &str) -> Envelope {
 }
 
 fn message(to: &str, command: &str) -> Append {
-    Append { envelope: envelope(to, command), due: None, idempotency: None }
+    Append { envelope: envelope(to, command), due: None, idempotency: None, fence: None }
 }
 
 async fn append(backend: &Arc<dyn Backend>, append: Append) -> Position {

@@ -88,7 +88,7 @@ async fn shown(world: &World, name: &str) -> ScheduleView {
 }
 
 async fn steer(world: &mut World, name: &str, steer: Steer) -> Result<()> {
-    let done = world.node().steer(name, steer).await;
+    let done = world.node().steer_schedule(name, steer).await;
     world.settle().await;
     done
 }

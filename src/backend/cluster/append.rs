@@ -68,7 +68,7 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
     let envelope = Arc::new(append.envelope);
     let bytes = serde_json::to_vec(&*envelope).map_err(|e| e.to_string())?;
     let partition = envelope.to.partition(core.options.partitions);
-    let head = encode::head(&envelope, append.due, append.idempotency.as_ref());
+    let head = encode::head(&envelope, append.due, append.idempotency.as_ref(), append.fence.as_ref());
     let deferred = append.due.is_some_and(|due| due > envelope.accepted);
     let (reply, answer) = oneshot::channel();
     // What comes for a command that has begun is never too much.
@@ -183,6 +183,7 @@ fn appended(core: &Core, partition: u16, answer: Value) -> Result<Appended, NotA
             Err(NotAppended::Full { bytes: count, budget: share.unwrap_or(core.options.mailbox_bytes) })
         }
         "mismatch" => Err(NotAppended::Mismatch),
+        "fenced" => Err(NotAppended::Fenced { newest: count }),
         other => Err(NotAppended::Unavailable(format!("Redis answered {other:?}"))),
     }
 }

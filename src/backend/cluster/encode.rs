@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Commit, Dead, Done, Home, Idempotency, Outcome, Request, Sent, Status, Stored, message::Undecodable},
+    backend::{
+        Commit, Dead, Done, FENCED, Fence, Home, Idempotency, Outcome, Request, Sent, Status, Stored,
+        message::Undecodable,
+    },
     envelope::{Envelope, Position},
     error::Failure,
 };
@@ -80,7 +83,7 @@ impl Parcel {
         let envelope = sent.envelope.clone();
         Ok(Self {
             to: envelope.to.partition(partitions),
-            head: head(&envelope, sent.due, None),
+            head: head(&envelope, sent.due, None, None),
             bytes: serde_json::to_vec(&*envelope)?,
             envelope,
         })
@@ -89,17 +92,33 @@ impl Parcel {
 
 /// What the append function is told of a message besides its bytes: nothing, when there is nothing to
 /// tell. A time that has come is no reason to wait.
-pub(super) fn head(envelope: &Envelope, due: Option<i64>, idempotency: Option<&Idempotency>) -> Vec<u8> {
+pub(super) fn head(
+    envelope: &Envelope,
+    due: Option<i64>,
+    idempotency: Option<&Idempotency>,
+    fence: Option<&Fence>,
+) -> Vec<u8> {
     let due = due.filter(|due| *due > envelope.accepted);
-    if due.is_none() && idempotency.is_none() {
+    if due.is_none() && idempotency.is_none() && fence.is_none() {
         return Vec::new();
     }
     let mut packer = Packer::default();
-    packer.array(if idempotency.is_some() { 8 } else { 3 });
+    packer.array(match (idempotency, fence) {
+        (_, Some(_)) => 11,
+        (Some(_), None) => 8,
+        (None, None) => 3,
+    });
     packer.int(due.unwrap_or(0)).bytes(envelope.to.kind().as_bytes()).bytes(envelope.to.key().as_bytes());
     if let Some(asked) = idempotency {
         packer.bytes(asked.key.as_bytes()).bytes(format!("{:016x}", asked.fingerprint).as_bytes());
         packer.bytes(asked.answer.as_bytes()).int(asked.expires).int(envelope.accepted);
+    } else if fence.is_some() {
+        for _ in 0..5 {
+            packer.nothing();
+        }
+    }
+    if let Some(fence) = fence {
+        packer.bytes(fence.lock.as_bytes()).int(fence.token as i64).int(envelope.accepted.saturating_add(FENCED));
     }
     packer.done()
 }

@@ -11,7 +11,7 @@ use super::{
     writer::{Abort, Group, Op},
 };
 use crate::{
-    backend::{Append, Appended, Idempotency, NotAppended},
+    backend::{Append, Appended, FENCED, Fence, Idempotency, NotAppended},
     envelope::{Envelope, Position},
 };
 
@@ -67,9 +67,16 @@ impl Prepared {
     }
 }
 
+/// A message from outside, and on what conditions.
+pub(super) struct Asked {
+    message: Prepared,
+    idempotency: Option<Idempotency>,
+    fence: Option<Fence>,
+}
+
 /// A batch of messages from outside.
 pub(super) struct AppendOp {
-    pub(super) batch: Vec<(Prepared, Option<Idempotency>)>,
+    pub(super) batch: Vec<Asked>,
     pub(super) budget: u64,
     pub(super) crowds: Arc<Crowds>,
     pub(super) answers: Vec<Result<Appended, NotAppended>>,
@@ -79,8 +86,8 @@ pub(super) struct AppendOp {
 impl Op for AppendOp {
     fn apply(&mut self, group: &mut Group<'_>) -> Result<(), Abort> {
         self.answers.clear();
-        for (message, idempotency) in &self.batch {
-            self.answers.push(append(group, message, idempotency.as_ref(), self.budget, &self.crowds)?);
+        for asked in &self.batch {
+            self.answers.push(append(group, asked, self.budget, &self.crowds)?);
         }
         Ok(())
     }
@@ -101,11 +108,11 @@ impl Op for AppendOp {
 
 fn append(
     group: &mut Group<'_>,
-    message: &Prepared,
-    idempotency: Option<&Idempotency>,
+    asked: &Asked,
     budget: u64,
     crowds: &Crowds,
 ) -> Result<Result<Appended, NotAppended>, Abort> {
+    let Asked { message, idempotency, fence } = asked;
     if let Some(asked) = idempotency
         && let Some(answer) = seen(group, asked, message.envelope.accepted)?
     {
@@ -116,6 +123,11 @@ fn append(
         && let Some((bytes, budget)) = crowds.refuses(message.partition, &message.envelope.to)
     {
         return Ok(Err(NotAppended::Full { bytes, budget }));
+    }
+    if let Some(fence) = fence
+        && let Some(newest) = newer(group, message.partition, fence)?
+    {
+        return Ok(Err(NotAppended::Fenced { newest }));
     }
     let bytes = group.book(message.partition).ledger.bytes;
     if bytes + message.bytes.len() as u64 > budget {
@@ -131,7 +143,27 @@ fn append(
             asked.expires
         ])?;
     }
+    if let Some(fence) = fence {
+        let expires = message.envelope.accepted.saturating_add(FENCED);
+        group
+            .db
+            .prepare_cached(
+                "INSERT INTO fences VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET token = excluded.token, expires = excluded.expires",
+            )?
+            .execute(params![message.partition, fence.lock, fence.token as i64, expires])?;
+    }
     Ok(Ok(Appended::New(position)))
+}
+
+/// The token of a newer holder of the lock that has appended to this mailbox, if there is one.
+fn newer(group: &mut Group<'_>, partition: u16, fence: &Fence) -> Result<Option<u64>, Abort> {
+    let newest: Option<i64> = group
+        .db
+        .prepare_cached("SELECT token FROM fences WHERE partition = ? AND lock = ?")?
+        .query_row(params![partition, fence.lock], |row| row.get(0))
+        .optional()?;
+    Ok(newest.map(|newest| newest as u64).filter(|newest| *newest > fence.token))
 }
 
 fn seen(group: &mut Group<'_>, asked: &Idempotency, now: i64) -> Result<Option<Result<Appended, NotAppended>>, Abort> {
@@ -150,12 +182,9 @@ fn seen(group: &mut Group<'_>, asked: &Idempotency, now: i64) -> Result<Option<R
 }
 
 /// Encodes a batch on the caller's thread. A message that cannot be encoded is refused alone.
-pub(super) fn prepare(
-    batch: Vec<Append>,
-    partitions: u16,
-) -> Result<Vec<(Prepared, Option<Idempotency>)>, serde_json::Error> {
-    batch
-        .into_iter()
-        .map(|append| Ok((Prepared::new(append.envelope.into(), append.due, partitions)?, append.idempotency)))
-        .collect()
+pub(super) fn prepare(batch: Vec<Append>, partitions: u16) -> Result<Vec<Asked>, serde_json::Error> {
+    let one = |Append { envelope, due, idempotency, fence }| {
+        Ok(Asked { message: Prepared::new(Arc::new(envelope), due, partitions)?, idempotency, fence })
+    };
+    batch.into_iter().map(one).collect()
 }

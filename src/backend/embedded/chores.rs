@@ -202,14 +202,15 @@ pub(super) fn expire(
     Ok((swept.len(), end.filter(|_| !swept.is_empty())))
 }
 
-/// Forgets idempotency keys whose time is over.
+/// Forgets idempotency keys and holders of locks whose time is over.
 pub(super) fn expire_keys(group: &mut Group<'_>, now: i64) -> Result<(), Abort> {
-    group
-        .db
-        .prepare_cached(
-            "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires <= ? LIMIT 10000)",
-        )?
-        .execute([now])?;
+    for over in [
+        "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires <= ? LIMIT 10000)",
+        "DELETE FROM fences WHERE (partition, lock) IN
+         (SELECT partition, lock FROM fences WHERE expires <= ? LIMIT 10000)",
+    ] {
+        group.db.prepare_cached(over)?.execute([now])?;
+    }
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use crate::{
     request::MAX_PARTITIONS,
 };
 
-/// 2 since there are journals, 3 since there are sessions: [`bring_along`] makes one of a file of an
-/// earlier format.
+/// 2 since there are journals, 3 since there are sessions and fences: [`bring_along`] makes one of a file of
+/// an earlier format.
 const FORMAT: i64 = 3;
 
 const JOURNAL: &str = "
@@ -30,6 +30,13 @@ CREATE TABLE sessions(
 CREATE INDEX sessions_user ON sessions(user, created) WHERE user IS NOT NULL;
 CREATE INDEX sessions_until ON sessions(until);
 CREATE TABLE session_eras(user TEXT PRIMARY KEY, era INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+const FENCES: &str = "
+CREATE TABLE fences(
+  partition INTEGER NOT NULL, lock TEXT NOT NULL, token INTEGER NOT NULL, expires INTEGER NOT NULL,
+  PRIMARY KEY(partition, lock)) WITHOUT ROWID;
+CREATE INDEX fences_expires ON fences(expires);
 ";
 
 /// `position` packs partition and number (see [`Position`](crate::envelope::Position)), so each
@@ -122,6 +129,7 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(JOURNAL)?;
     transaction.execute_batch(SESSIONS)?;
+    transaction.execute_batch(FENCES)?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT])?;
     transaction.execute("INSERT INTO meta VALUES ('partitions', ?)", [partitions])?;
     transaction.execute("INSERT INTO meta VALUES ('secret', ?)", [secret])?;
@@ -135,10 +143,10 @@ fn create(connection: &Connection, partitions: u16) -> Result<()> {
 /// Makes a checked file of an earlier format one of this format.
 fn bring_along(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    for (to, tables) in [(2, JOURNAL), (3, SESSIONS)] {
-        let risen = transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format' AND value = ?1 - 1", [to])?;
-        if risen == 1 {
-            transaction.execute_batch(tables)?;
+    for (format, tables) in [(2, [JOURNAL, ""]), (3, [SESSIONS, FENCES])] {
+        let rise = "UPDATE meta SET value = ?1 WHERE name = 'format' AND value = ?1 - 1";
+        if transaction.execute(rise, [format])? == 1 {
+            transaction.execute_batch(&tables.concat())?;
         }
     }
     transaction.commit()

@@ -90,7 +90,7 @@ impl Node {
 
     /// Pauses, resumes, runs or deletes a schedule. Terminal error `unknown_schedule` when there is none,
     /// `still_running` when it cannot run now because runs must not overlap.
-    pub async fn steer(&self, name: &str, steer: Steer) -> Result<()> {
+    pub async fn steer_schedule(&self, name: &str, steer: Steer) -> Result<()> {
         let command = match steer {
             Steer::Pause => Command::Pause,
             Steer::Resume => Command::Resume,

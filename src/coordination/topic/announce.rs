@@ -86,7 +86,7 @@ async fn tell(shared: &Shared, topic: &str, declare: &Declare) -> Result<()> {
         if !declare.is_known(&document::decode(&saved.doc)?) {
             let command = to_raw_value(&Command::Declare(declare.clone()))?;
             let envelope = Envelope { command, accepted: shared.clock.now(), note: None, ..Envelope::empty(to) };
-            batch.push(Append { envelope, due: None, idempotency: None });
+            batch.push(Append { envelope, due: None, idempotency: None, fence: None });
         }
     }
     for appended in shared.backend.append(batch).await {

@@ -42,7 +42,7 @@ impl Node {
     pub async fn publish<T: Serialize>(&self, topic: Topic<T>, key: &str, event: &T) -> Result<RequestId> {
         let (to, command) = command(topic, key, event)?;
         let trace = Some(Trace::start());
-        let accept = Accept { to, command, due: None, trace, idempotency: None, wait: false };
+        let accept = Accept { to, command, due: None, trace, idempotency: None, fence: None, wait: false };
         Ok(self.accept(accept).await?.request)
     }
 }

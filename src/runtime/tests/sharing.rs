@@ -236,6 +236,7 @@ fn a_wait_is_told_by_the_node_that_did_the_work() {
             due: None,
             trace: None,
             idempotency: None,
+            fence: None,
             wait: true,
         };
         let accepted = first.node.accept(accept).await.unwrap();

@@ -34,7 +34,8 @@ fn once(key: String) -> Option<Idempotency> {
 
 async fn accept<A: Actor>(node: &Node, to: At<A>, key: String, command: A::Command) -> Result<RequestId> {
     let command = to_raw_value(&command)?;
-    let accept = Accept { to: to.address()?, command, due: None, trace: None, idempotency: once(key), wait: false };
+    let accept =
+        Accept { to: to.address()?, command, due: None, trace: None, idempotency: once(key), fence: None, wait: false };
     Ok(node.accept(accept).await?.request)
 }
 

@@ -7,9 +7,16 @@ local function crowding(p, tenant)
   if crowd[1] then return num(crowd[1]), num(crowd[2]) end
 end
 
+-- The newest holder of a lock that has appended here, and when that is forgotten.
+local function raise(p, lock, token, forgotten)
+  redis.call('HSET', p .. ':fences', lock, str(token))
+  redis.call('ZADD', p .. ':fencedue', str(forgotten), lock)
+end
+
 -- node, budget, partitions, tenants, then head and envelope of each message. The tenants are nothing, when
 -- none of them is anybody's, or that of each (packed), which is nothing where it is nobody's. A head is
--- empty, or {due kind key} or {due kind key idempotency fingerprint answer expires now}.
+-- empty, or {due kind key}, or {due kind key idempotency fingerprint answer expires now}, or these (false
+-- where there is no idempotency key) and {lock token forgotten}: who of a lock's holders appends.
 local function append(keys, args)
   local p, budget = keys[1], tonumber(args[2])
   local book, answers, mail, timer = open_book(p), {}, false, false
@@ -19,7 +26,7 @@ local function append(keys, args)
   for i = 5, #args, 2 do
     local head, envelope = args[i], args[i + 1]
     local h = head ~= '' and cmsgpack.unpack(head)
-    local idem = h and h[4]
+    local idem, lock = h and h[4], h and h[9]
     local answer
     if idem then
       local packed = redis.call('HGET', p .. ':idem', idem)
@@ -32,6 +39,10 @@ local function append(keys, args)
       local bytes, share = crowding(p, tenants[(i - 3) / 2])
       if bytes then answer = { 'full', bytes, share } end
     end
+    if not answer and lock then
+      local newest = num(redis.call('HGET', p .. ':fences', lock))
+      if h[10] < newest then answer = { 'fenced', newest } end
+    end
     if not answer and book.bytes + #envelope > budget then answer = { 'full', book.bytes } end
     if not answer then
       if add(p, book, head, envelope) then timer = true else mail = true end
@@ -40,6 +51,7 @@ local function append(keys, args)
         redis.call('HSET', p .. ':idem', idem, cmsgpack.pack({ h[5], book.last, h[6], h[7], h[2] .. '/' .. h[3] }))
         redis.call('ZADD', p .. ':idemdue', str(h[7]), idem)
       end
+      if lock then raise(p, lock, h[10], h[11]) end
     end
     answers[#answers + 1] = answer
   end

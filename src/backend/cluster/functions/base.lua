@@ -19,6 +19,7 @@
 --   :crowd     hash     tenant → bytes it has, of those that have more than their share; share. Goes away by itself
 --   :idem      hash     Idempotency-Key → {fingerprint number answer expires address partition}, :idemdue
 --                       zset; the partition is there where the number is one of another partition
+--   :fences    hash     lock → token of its newest holder that appended, :fencedue zset
 --   :moved     hash     number → <partition>-<number> it has since the partitions were resized
 --   :arrived   hash     while they are: old number → number, of what was taken last; from
 

@@ -165,6 +165,31 @@ local function unkeep(keys, args)
   return 0
 end
 
+-- Some of the newest holders of locks: cursor. Answers the next cursor, then lock, token and when it is forgotten.
+local function fences(keys, args)
+  local p = keys[1]
+  local found = redis.call('HSCAN', p .. ':fences', args[1], 'COUNT', 512)
+  local answer = { found[1] }
+  for i = 1, #found[2], 2 do
+    answer[#answer + 1] = found[2][i]
+    answer[#answer + 1] = found[2][i + 1]
+    answer[#answer + 1] = redis.call('ZSCORE', p .. ':fencedue', found[2][i]) or '0'
+  end
+  return answer
+end
+
+-- Takes holders of locks from other partitions, each if it is newer: epoch, then lock, token and when it is
+-- forgotten.
+local function refence(keys, args)
+  local p = keys[1]
+  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  for i = 2, #args, 3 do
+    local token = tonumber(args[i + 1])
+    if token > num(redis.call('HGET', p .. ':fences', args[i])) then raise(p, args[i], token, tonumber(args[i + 2])) end
+  end
+  return 0
+end
+
 -- Lets a partition go: epoch, the epoch it has from now on, whether its last owner let go in order.
 local function settle(keys, args)
   local p = keys[1]

@@ -51,14 +51,19 @@ local function discard(keys, args)
   return gone
 end
 
--- Forgets results that ended before, with their journals, and idempotency keys that expired: before, now. Answers how
--- many results. Goes through at most 16 buckets, and stops at one that is still young.
+-- Forgets results that ended before, with their journals, and idempotency keys and holders of locks whose time
+-- is over: before, now. Answers how many results. Goes through at most 16 buckets, and stops at one that is still young.
 local function expire(keys, args)
   local p, before, expired = keys[1], tonumber(args[1]), 0
   local late = redis.call('ZRANGEBYSCORE', p .. ':idemdue', '-inf', args[2], 'LIMIT', 0, 1000)
   if #late > 0 then
     redis.call('HDEL', p .. ':idem', unpack(late))
     redis.call('ZREM', p .. ':idemdue', unpack(late))
+  end
+  local old = redis.call('ZRANGEBYSCORE', p .. ':fencedue', '-inf', args[2], 'LIMIT', 0, 1000)
+  if #old > 0 then
+    redis.call('HDEL', p .. ':fences', unpack(old))
+    redis.call('ZREM', p .. ':fencedue', unpack(old))
   end
   local book = open_book(p)
   local b, lowest, newest = book.swept, nil, bucket(book.last)

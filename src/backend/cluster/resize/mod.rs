@@ -30,6 +30,7 @@
 mod alone;
 mod carry;
 mod contents;
+mod fences;
 mod plan;
 mod prepare;
 
@@ -105,6 +106,8 @@ pub enum Doing {
     Removing,
     /// Moves idempotency keys.
     Keys,
+    /// Lets a new partition know the newest holders of locks.
+    Fences,
     /// Lets a partition go.
     Settling,
     /// Says that the store is resized.
@@ -259,6 +262,7 @@ async fn run(core: &Arc<Core>, resize: &Resize) -> Result<Resized> {
         moves.keys = carry::keys(&run, partition).await?;
         partitions.push(moves);
     }
+    fences::spread(&run, total).await?;
     partitions.truncate(usize::from(from));
     let epoch = run.leases.iter().map(|lease| lease.epoch).max().unwrap_or(0) + 1;
     // What the last owner of a partition ran when it died may be anywhere now.
