@@ -184,6 +184,16 @@ impl<A: Actor> Context<A> {
         }
     }
 
+    /// Says something to nodes once this commits.
+    pub(crate) fn cast(&self, cast: Cast) {
+        self.casts.borrow_mut().push(cast);
+    }
+
+    /// Fails the command for what could not be sent.
+    pub(crate) fn refuse(&self, error: Error) {
+        self.outbox.borrow_mut().refuse(error);
+    }
+
     /// Leaves nothing behind: with this commit the actor's state is as if it had never been. What is in its
     /// mailbox is handled as ever.
     pub fn forget(&self) {

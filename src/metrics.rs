@@ -8,6 +8,7 @@ mod histogram;
 mod http;
 mod kind;
 mod labels;
+mod live;
 
 use std::{
     collections::HashMap,
@@ -25,6 +26,7 @@ pub use histogram::Histogram;
 pub use http::HttpMetrics;
 pub use kind::KindMetrics;
 use labels::{Entry, Known, Route, Served, Source};
+pub use live::LiveMetrics;
 
 use crate::backend::Ledger;
 
@@ -52,6 +54,7 @@ struct Inner {
     served: Family<Served, Counter>,
     served_seconds: Family<Route, Histogram, fn() -> Histogram>,
     event_streams: Gauge,
+    live: LiveMetrics,
 }
 
 impl Default for Metrics {
@@ -79,6 +82,7 @@ impl Default for Metrics {
             served: Family::default(),
             served_seconds: Family::new_with_constructor(Histogram::seconds),
             event_streams: Gauge::default(),
+            live: LiveMetrics::register(&mut registry),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -211,6 +215,11 @@ impl Metrics {
         self.inner.event_streams.inc_by(delta);
     }
 
+    /// The series of live connections.
+    pub fn live(&self) -> &LiveMetrics {
+        &self.inner.live
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -272,6 +281,8 @@ mod tests {
             "greenroom_http_requests_total{route=\"/orders/{id}\",method=\"OTHER\",status=\"405\"} 1",
             "greenroom_http_request_seconds_count{route=\"/orders/{id}\",method=\"GET\"} 1",
             "greenroom_http_event_streams 0",
+            "greenroom_live_connections{transport=\"websocket\"} 0",
+            "greenroom_live_sent_total 0",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

@@ -128,6 +128,8 @@ async fn start(
     version: Option<Arc<str>>,
 ) -> Result<Node> {
     let mut settings = config.runtime.settings();
+    settings.live = config.live.settings();
+    settings.live.check()?;
     settings.build = version.unwrap_or(settings.build);
     let node = Node::start(Start { backend, features, settings, clock: Clock::System }).await;
     node.map_err(|e: Error| e.context("starting the node"))

@@ -4,6 +4,7 @@
 mod audit;
 mod completions;
 mod config;
+mod connections;
 mod dead;
 mod doctor;
 mod http;
@@ -112,6 +113,7 @@ enum Verb {
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
     Partitions(partitions::Partitions),
+    Connections(connections::Connections),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -179,6 +181,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
+        Verb::Connections(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),
         Verb::Completions(command) => command.run(&cx),

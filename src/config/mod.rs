@@ -20,7 +20,7 @@ use std::{
 use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
-pub(crate) use sections::{Admin, Drain, Format, Gateway, Kind, Log, Runtime, Store};
+pub(crate) use sections::{Admin, Drain, Format, Gateway, Kind, Live, Log, Runtime, Store};
 pub use {
     secret::Secret,
     shown::Shown,
@@ -42,6 +42,7 @@ pub struct Config {
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
     pub(crate) gateway: Gateway,
+    pub(crate) live: Live,
     pub(crate) admin: Admin,
     pub(crate) drain: Drain,
     pub(crate) log: Log,
@@ -95,6 +96,7 @@ impl Config {
         let mut reader = Reader { layers: &layers, values: &values, claimed: &claimed, problems: Vec::new() };
         let (store, runtime, gateway) = (reader.read("store"), reader.read("runtime"), reader.read("gateway"));
         let (admin, drain, log) = (reader.read("admin"), reader.read("drain"), reader.read("log"));
+        let live = reader.read("live");
         let mut problems = reader.problems;
         // A section of scalars is a feature's business, but a scalar outside of any is nobody's.
         for (key, value) in values.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
@@ -103,9 +105,11 @@ impl Config {
             let hint = near.map_or("a key belongs below a [section]".into(), |near| format!("did you mean {near:?}?"));
             problems.push(format!("unknown key {key:?} (from {}): {hint}", layers.source(value.tag(), key)));
         }
-        match (store, runtime, gateway, admin, drain, log) {
-            (Some(store), Some(runtime), Some(gateway), Some(admin), Some(drain), Some(log)) if problems.is_empty() => {
-                Ok(Self { layers, values, claimed, store, runtime, gateway, admin, drain, log })
+        match (store, runtime, gateway, live, admin, drain, log) {
+            (Some(store), Some(runtime), Some(gateway), Some(live), Some(admin), Some(drain), Some(log))
+                if problems.is_empty() =>
+            {
+                Ok(Self { layers, values, claimed, store, runtime, gateway, live, admin, drain, log })
             }
             _ => Err(problems),
         }

@@ -23,6 +23,7 @@ fn the_defaults_are_what_the_code_says() {
     let config = with("", &[]).unwrap();
     let settings = crate::runtime::settings::Settings::default();
     assert_eq!(format!("{:?}", config.runtime.settings()), format!("{settings:?}"));
+    assert_eq!(format!("{:?}", config.live.settings()), format!("{:?}", settings.live));
     assert_eq!(format!("{:?}", config.store.embedded()), format!("{:?}", crate::backend::embedded::Options::default()));
     let gateway = config.gateway.settings(None, config.drain.deadline);
     assert_eq!(format!("{gateway:?}"), format!("{:?}", crate::gateway::Settings::default()));

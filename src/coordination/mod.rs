@@ -4,6 +4,8 @@
 //!
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
+pub mod live;
+
 use crate::feature::Feature;
 
 /// What the kinds of built-in actors begin with.
@@ -12,5 +14,5 @@ pub(crate) const RESERVED: &str = "greenroom_";
 /// The actors that every node runs besides those of its features.
 pub(crate) fn builtin(features: &[Feature]) -> Feature {
     let _ = features;
-    Feature::default()
+    Feature::default().actor(live::channel::Channel)
 }

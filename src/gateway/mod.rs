@@ -14,12 +14,14 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
+//! * [`live`]: connections that follow a channel; `connections` lists them for operators.
 //! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `nodes`, `operations` behind
 //!   `admin`: the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 
 mod accepted;
 mod admin;
 mod compress;
+mod connections;
 mod dead_letters;
 pub mod decode;
 mod docs;
@@ -31,6 +33,7 @@ mod front;
 mod health;
 mod idempotency;
 pub mod intake;
+pub mod live;
 mod nodes;
 mod openapi;
 mod operations;
@@ -48,6 +51,7 @@ mod signals;
 pub use decode::Checked;
 pub use extract::{Raw, Valid, ValidPath, ValidQuery};
 pub use intake::{Acceptance, Intake};
+pub use live::{Live, Told};
 pub use problem::{Fault, Place, Problem};
 pub use server::Gateway;
 pub use settings::Settings;

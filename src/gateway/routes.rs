@@ -15,7 +15,7 @@ use actix_web::{
 use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
 
 use super::{
-    dead_letters, docs,
+    connections, dead_letters, docs,
     front::Front,
     health, nodes,
     openapi::{Table, complete},
@@ -57,6 +57,8 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::redrive)
         .service(dead_letters::show)
         .service(dead_letters::discard)
+        .service(connections::list)
+        .service(connections::close)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(operations::ledger)

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
+mod connections;
 mod story;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub(crate) use connections::{ConnectionsView, DisconnectedView};
 pub(crate) use story::StoryView;
 #[cfg(test)]
 pub(crate) use story::{LineView, WaitView};

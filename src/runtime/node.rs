@@ -22,7 +22,7 @@ use crate::{
     address::{Address, At},
     backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
-    coordination::{RESERVED, builtin},
+    coordination::{RESERVED, builtin, live},
     envelope::{Envelope, Position, ReplyTo},
     error::{Error, Result},
     feature::Feature,
@@ -122,6 +122,7 @@ impl Node {
         let nodes = Nodes::start(&shared, &arbiters).await?;
         let node = Self { shared, arbiters, post, nodes };
         actix::spawn(node.clone().chores());
+        live::hub::start(&node.shared);
         Ok(node)
     }
 
@@ -316,6 +317,10 @@ impl Node {
     /// Whether no other node can answer for this one.
     pub(crate) fn is_alone(&self) -> bool {
         self.post.is_none()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The node's clock.

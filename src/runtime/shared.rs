@@ -16,6 +16,7 @@ use super::{
 use crate::{
     backend::Backend,
     clock::Clock,
+    coordination::live::hub::Hub,
     envelope::{Position, ReplyTo},
     error::Result,
     metrics::Metrics,
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
     pub(crate) listeners: Listeners,
+    pub(crate) live: Hub,
     /// The other nodes, where there can be any.
     pub(crate) others: Option<Others>,
     pub(crate) faults: Faults,
@@ -71,6 +73,7 @@ impl Shared {
             kinds,
             waiting: Waiting::default(),
             listeners: Listeners::default(),
+            live: Hub::default(),
             faults,
             draining: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
