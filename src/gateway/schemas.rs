@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
-mod connections;
+pub(crate) mod connections;
 mod story;
 
 use std::collections::HashMap;

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod durable;
+mod live;
 mod operating;
 mod server;
 

@@ -127,7 +127,9 @@ fn nothing_is_lost_or_doubled_whatever_crashes() {
                 id = ready;
                 tick(&mut world, "a", 1).await;
                 while let Ok(Update::Event { id: at, event, data }) =
-                    tokio::time::timeout(Duration::from_millis(50), following.next()).await.unwrap_or(Err(Error::new("")))
+                    tokio::time::timeout(Duration::from_millis(50), following.next())
+                        .await
+                        .unwrap_or(Err(Error::new("")))
                 {
                     seen.push(format!("{event} {data}"));
                     id = at;

@@ -43,7 +43,7 @@ pub(crate) struct State {
     pub(crate) followers: Vec<Follower>,
     /// When it sweeps next, in milliseconds since the Unix epoch.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    sweep: Option<i64>,
+    pub(crate) sweep: Option<i64>,
 }
 
 /// A node that has connections.
@@ -53,7 +53,7 @@ pub(crate) struct Follower {
     pub(crate) node: u64,
     /// Since when, in milliseconds since the Unix epoch.
     #[serde(rename = "t")]
-    since: i64,
+    pub(crate) since: i64,
 }
 
 /// What a channel is told. Its names are stored.

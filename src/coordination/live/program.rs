@@ -46,8 +46,9 @@ impl Following {
     /// and terminal error `disconnected` when it was disconnected; one that is slow may follow again after
     /// the last id.
     pub async fn next(&mut self) -> Result<Update> {
+        let next = self.0.next().await;
         let id = |mark| self.0.token(mark);
-        match self.0.next().await {
+        match next {
             Next::Ready(mark) => Ok(Update::Ready { id: id(mark) }),
             Next::Gap(mark) => Ok(Update::Gap { id: id(mark) }),
             Next::Event(frame) => Ok(frame.update()),
