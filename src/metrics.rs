@@ -9,6 +9,7 @@ mod http;
 mod kind;
 mod labels;
 mod limit;
+mod live;
 mod schedule;
 mod topics;
 
@@ -29,6 +30,7 @@ pub use http::HttpMetrics;
 pub use kind::KindMetrics;
 use labels::{Entry, Event, Known, Limit, Route, Served, Source, State};
 pub use limit::LimitMetrics;
+pub use live::LiveMetrics;
 
 use crate::backend::Ledger;
 
@@ -63,6 +65,7 @@ struct Inner {
     waiting: Family<State, Gauge>,
     refused: Gauge,
     paused: Gauge,
+    live: LiveMetrics,
 }
 
 impl Default for Metrics {
@@ -97,6 +100,7 @@ impl Default for Metrics {
             waiting: Family::default(),
             refused: Gauge::default(),
             paused: Gauge::default(),
+            live: LiveMetrics::register(&mut registry),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -272,6 +276,11 @@ impl Metrics {
         LimitMetrics::of(&self.inner.limits, name)
     }
 
+    /// The series of live connections.
+    pub fn live(&self) -> &LiveMetrics {
+        &self.inner.live
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 << 10);
@@ -349,6 +358,8 @@ mod tests {
             "greenroom_session_events_total{event=\"login\"} 2",
             "greenroom_limit_asked_total{limit=\"openai\",outcome=\"refused\"} 1",
             "greenroom_limit_asked_total{limit=\"openai\",outcome=\"allowed\"} 0",
+            "greenroom_live_connections{transport=\"websocket\"} 0",
+            "greenroom_live_sent_total 0",
             "greenroom_build_info{version=",
             "# EOF",
         ] {

@@ -140,6 +140,8 @@ async fn start(
     version: Option<Arc<str>>,
 ) -> Result<Node> {
     let mut settings = config.runtime.settings();
+    settings.live = config.live.settings();
+    settings.live.check()?;
     settings.build = version.unwrap_or(settings.build);
     settings.session = config.session.settings();
     settings.limits = config.limits.declarations();

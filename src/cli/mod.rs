@@ -4,6 +4,7 @@
 mod audit;
 mod completions;
 mod config;
+mod connections;
 mod dead;
 mod doctor;
 mod http;
@@ -118,6 +119,7 @@ enum Verb {
     Partitions(partitions::Partitions),
     Sessions(sessions::SessionsCommand),
     Limits(limits::Limits),
+    Connections(connections::Connections),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -188,6 +190,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Partitions(command) => command.run(&cx),
         Verb::Sessions(command) => command.run(&cx),
         Verb::Limits(command) => command.run(&cx),
+        Verb::Connections(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),
         Verb::Completions(command) => command.run(&cx),

@@ -21,7 +21,7 @@ use std::{
 use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
-pub(crate) use sections::{Admin, Drain, Format, Gateway, Kind, Log, Runtime, Session, Store};
+pub(crate) use sections::{Admin, Drain, Format, Gateway, Kind, Live, Log, Runtime, Session, Store};
 pub use {
     secret::Secret,
     shown::Shown,
@@ -45,6 +45,7 @@ pub struct Config {
     pub(crate) runtime: Runtime,
     pub(crate) gateway: Gateway,
     pub(crate) session: Session,
+    pub(crate) live: Live,
     pub(crate) admin: Admin,
     pub(crate) drain: Drain,
     pub(crate) log: Log,
@@ -100,7 +101,7 @@ impl Config {
         let (store, runtime, gateway) = (reader.read("store"), reader.read("runtime"), reader.read("gateway"));
         let (session, admin, drain, log) =
             (reader.read("session"), reader.read("admin"), reader.read("drain"), reader.read("log"));
-        let limits = reader.read("limits");
+        let (live, limits) = (reader.read("live"), reader.read("limits"));
         let mut problems = reader.problems;
         // A section of scalars is a feature's business, but a scalar outside of any is nobody's.
         for (key, value) in values.iter().filter(|(_, value)| !matches!(value, Value::Dict(..))) {
@@ -109,21 +110,27 @@ impl Config {
             let hint = near.map_or("a key belongs below a [section]".into(), |near| format!("did you mean {near:?}?"));
             problems.push(format!("unknown key {key:?} (from {}): {hint}", layers.source(value.tag(), key)));
         }
-        match (store, runtime, gateway, session, admin, drain, log, limits) {
-            (
-                Some(store),
-                Some(runtime),
-                Some(gateway),
-                Some(session),
-                Some(admin),
-                Some(drain),
-                Some(log),
-                Some(limits),
-            ) if problems.is_empty() => {
-                Ok(Self { layers, values, claimed, store, runtime, gateway, session, admin, drain, log, limits })
-            }
-            _ => Err(problems),
+        // A section that could not be read has said why.
+        let whole = || {
+            Some(Self {
+                layers,
+                values,
+                claimed,
+                store: store?,
+                runtime: runtime?,
+                gateway: gateway?,
+                session: session?,
+                live: live?,
+                admin: admin?,
+                drain: drain?,
+                log: log?,
+                limits: limits?,
+            })
+        };
+        if !problems.is_empty() {
+            return Err(problems);
         }
+        whole().ok_or(problems)
     }
 
     fn layers(sources: Sources) -> Result<Layers, String> {

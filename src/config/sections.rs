@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::{duration, secret::Secret, size};
 use crate::{
     backend::{cluster, embedded},
-    coordination::session,
+    coordination::{live::settings as live, session},
     gateway,
     request::MAX_PARTITIONS,
     runtime::settings::Settings,
@@ -223,6 +223,51 @@ impl Session {
             per_user: self.per_user,
             bytes: self.bytes,
             secret: self.secret.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// `[live]`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Live {
+    #[serde(deserialize_with = "positive")]
+    connections: usize,
+    #[serde(deserialize_with = "positive")]
+    per_channel: usize,
+    #[serde(deserialize_with = "positive")]
+    ring_events: usize,
+    #[serde(deserialize_with = "size")]
+    ring_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    ring_age: Duration,
+    #[serde(deserialize_with = "size")]
+    event_bytes: usize,
+    #[serde(deserialize_with = "positive")]
+    buffer_events: usize,
+    #[serde(deserialize_with = "size")]
+    buffer_bytes: usize,
+    #[serde(deserialize_with = "size")]
+    message_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    spread: Duration,
+    #[serde(deserialize_with = "duration")]
+    check: Duration,
+}
+
+impl Live {
+    pub(crate) fn settings(&self) -> live::Settings {
+        live::Settings {
+            connections: self.connections,
+            per_channel: self.per_channel,
+            ring_events: self.ring_events,
+            ring_bytes: self.ring_bytes,
+            ring_age: self.ring_age,
+            event_bytes: self.event_bytes,
+            buffer_events: self.buffer_events,
+            buffer_bytes: self.buffer_bytes,
+            message_bytes: self.message_bytes,
+            spread: self.spread,
+            check: self.check,
         }
     }
 }

@@ -23,6 +23,7 @@ fn the_defaults_are_what_the_code_says() {
     let config = with("", &[]).unwrap();
     let settings = crate::runtime::settings::Settings::default();
     assert_eq!(format!("{:?}", config.runtime.settings()), format!("{settings:?}"));
+    assert_eq!(format!("{:?}", config.live.settings()), format!("{:?}", settings.live));
     assert_eq!(format!("{:?}", config.store.embedded()), format!("{:?}", crate::backend::embedded::Options::default()));
     let session = crate::coordination::session::Settings::default();
     assert_eq!(format!("{:?}", config.session.settings()), format!("{session:?}"));

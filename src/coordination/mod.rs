@@ -5,6 +5,7 @@
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
 pub mod limit;
+pub mod live;
 pub mod lock;
 pub mod schedule;
 pub mod session;
@@ -25,5 +26,6 @@ pub(crate) fn builtin(features: &[Feature]) -> Result<Feature> {
         .actor(topic::Topics::new(topics.clone()))
         .actor(topic::Pages)
         .actor(topic::Refused::new(topics))
-        .actor(lock::Lock))
+        .actor(lock::Lock)
+        .actor(live::channel::Channel))
 }

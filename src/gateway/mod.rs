@@ -20,11 +20,13 @@
 //! * `cookies`; `affinity`: the one by which a load balancer brings a client back to its node. Sessions are in
 //!   [`coordination::session`](crate::coordination::session).
 //! * [`limits`]: who may ask how often, and telling them what is left; only where rules are configured.
+//! * [`live`]: connections that follow a channel; `connections` lists them for operators.
 
 mod accepted;
 mod admin;
 mod affinity;
 mod compress;
+mod connections;
 pub(crate) mod cookies;
 mod dead_letters;
 pub mod decode;
@@ -39,6 +41,7 @@ mod health;
 mod idempotency;
 pub mod intake;
 pub mod limits;
+pub mod live;
 mod nodes;
 mod openapi;
 mod operations;
@@ -59,6 +62,7 @@ pub(crate) use admin::is_local_host;
 pub use decode::Checked;
 pub use extract::{Raw, Valid, ValidPath, ValidQuery};
 pub use intake::{Acceptance, Intake};
+pub use live::{Live, Told};
 pub use problem::{Fault, Place, Problem};
 pub use server::Gateway;
 pub use settings::Settings;

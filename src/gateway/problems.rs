@@ -47,6 +47,8 @@ classes! {
         "What changes something under a session must show that it is from the same origin: browsers send Sec-Fetch-Site or Origin. Other clients send Origin with the scheme and host they talk to.";
     ADMIN_CLOSED = "admin-closed" 403 "Administration is closed to this caller":
         "Without an admin_token, /admin serves only direct callers on the loopback address. Configure an admin_token to use it from elsewhere.";
+    ORIGIN_REFUSED = "origin-refused" 403 "Pages of this origin may not open WebSockets":
+        "Add the origin to gateway.cors_origins, or serve the page from the API's own host.";
     NOT_FOUND = "not-found" 404 "There is no such thing":
         "Check the path. /docs lists what there is.";
     METHOD_NOT_ALLOWED = "method-not-allowed" 405 "The path does not take this method":
@@ -93,6 +95,8 @@ classes! {
         "It is draining, or its store cannot write; the detail says which. Another node may serve.";
     TIMED_OUT = "timed-out" 503 "The answer took too long":
         "What was asked may have been accepted all the same. Repeat it with the same Idempotency-Key to be sure.";
+    TOO_MANY_CONNECTIONS = "too-many-connections" 503 "Too many live connections are open":
+        "The detail says where. Connect again after the time in Retry-After.";
     TOO_MANY_STREAMS = "too-many-streams" 503 "Too many event streams are open":
         "Poll the request instead, or connect again after the time in Retry-After.";
 }

@@ -15,7 +15,7 @@ use actix_web::{
 use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
 
 use super::{
-    dead_letters, docs,
+    connections, dead_letters, docs,
     front::Front,
     health,
     limits::{self, layer::Layer},
@@ -64,6 +64,8 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(schedules::show)
         .service(schedules::steer)
         .service(schedules::delete)
+        .service(connections::list)
+        .service(connections::close)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(sessions::list)

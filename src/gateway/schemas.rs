@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
+pub(crate) mod connections;
 mod schedule;
 mod story;
 
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub(crate) use connections::{ConnectionsView, DisconnectedView};
 #[cfg(test)]
 pub(crate) use schedule::PastView;
 pub(crate) use schedule::{SchedulePage, ScheduleView};

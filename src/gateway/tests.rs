@@ -3,6 +3,7 @@
 mod accepting;
 mod durable;
 mod limits;
+mod live;
 mod operating;
 mod schedules;
 mod server;

@@ -46,7 +46,6 @@ impl Cast {
         Ok(Self { name: name.into(), value: value.into(), nodes: None })
     }
 
-    #[allow(dead_code)]
     /// For these nodes only.
     pub(crate) fn only(self, nodes: Vec<u64>) -> Self {
         Self { nodes: Some(nodes), ..self }
@@ -58,8 +57,9 @@ impl Cast {
 pub(crate) struct Listeners(DashMap<String, Sender<Arc<RawValue>>>);
 
 impl Listeners {
-    fn listen(&self, name: &str) -> Receiver<Arc<RawValue>> {
-        self.0.entry(name.to_owned()).or_insert_with(|| Sender::new(BEHIND)).subscribe()
+    /// Hears what is said under a name; the first who does says how far behind all may be.
+    pub(crate) fn listen(&self, name: &str, behind: usize) -> Receiver<Arc<RawValue>> {
+        self.0.entry(name.to_owned()).or_insert_with(|| Sender::new(behind)).subscribe()
     }
 
     /// Tells those of this node.
@@ -135,6 +135,6 @@ impl Node {
 
     /// Listens to what is said under a name from now on.
     pub fn listen<T: DeserializeOwned>(&self, name: &str) -> Listener<T> {
-        Listener { values: self.shared.listeners.listen(name), value: PhantomData }
+        Listener { values: self.shared.listeners.listen(name, BEHIND), value: PhantomData }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     coordination::{
         RESERVED, builtin,
         limit::{Declarations, Limits},
+        live,
         schedule::{Declared, declare},
         session::Sessions,
         topic,
@@ -146,6 +147,7 @@ impl Node {
         actix::spawn(declare(node.clone(), declared));
         actix::spawn(node.shared.limits.keep());
         topic::announce(topics, node.shared.clone());
+        live::hub::start(&node.shared);
         Ok(node)
     }
 
@@ -352,6 +354,10 @@ impl Node {
     /// Limits over all nodes, for whoever is no actor.
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The node's clock.

@@ -34,6 +34,8 @@ pub struct Settings {
     pub journal_entries: usize,
     /// Most bytes in the journal of one command.
     pub journal_bytes: usize,
+    /// Bounds of live connections.
+    pub live: crate::coordination::live::settings::Settings,
     /// Which build of the product this is, as journals name it.
     pub build: Arc<str>,
     /// Sessions of people at their browsers.
@@ -58,6 +60,7 @@ impl Default for Settings {
             linger: Duration::from_secs(1),
             journal_entries: 10_000,
             journal_bytes: 8 << 20,
+            live: Default::default(),
             build: env!("CARGO_PKG_VERSION").into(),
             session: session::Settings::default(),
             limits: Declarations::default(),

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backend::Backend,
     clock::Clock,
-    coordination::{limit::Limits, session::Sessions},
+    coordination::{limit::Limits, live::hub::Hub, session::Sessions},
     envelope::{Position, ReplyTo},
     error::Result,
     metrics::Metrics,
@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
     pub(crate) listeners: Listeners,
+    pub(crate) live: Hub,
     /// The other nodes, where there can be any.
     pub(crate) others: Option<Others>,
     pub(crate) limits: Limits,
@@ -82,6 +83,7 @@ impl Shared {
             kinds,
             waiting: Waiting::default(),
             listeners: Listeners::default(),
+            live: Hub::default(),
             faults,
             pausing: Known::default(),
             looking: tokio::sync::Mutex::new(()),

@@ -1,6 +1,7 @@
 //! What products need besides actors: being told how something ended, forgetting, broadcasts, and what is
 //! built on them. `GREENROOM_TEST_STORE` says on which store.
 
+mod live;
 mod schedules;
 mod told;
 mod topic;

@@ -1,6 +1,6 @@
 //! Commits and states, as the traits ask for them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Cluster, commit,
@@ -64,11 +64,18 @@ impl States for Cluster {
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
         let core = self.core.clone();
         let load = async move {
-            let mut loaded = Vec::with_capacity(addresses.len());
-            for address in &addresses {
-                let found = mongo::load(&core.states, address.kind(), &[address.key()]).await?;
-                let Saved { rev, doc, .. } = found.into_iter().next().unwrap_or_default();
-                loaded.push(Loaded { rev, doc, ..Loaded::default() });
+            let mut loaded = vec![Loaded::default(); addresses.len()];
+            let mut kinds: HashMap<&str, HashMap<&str, Vec<usize>>> = HashMap::new();
+            for (index, address) in addresses.iter().enumerate() {
+                kinds.entry(address.kind()).or_default().entry(address.key()).or_default().push(index);
+            }
+            for (kind, at) in &kinds {
+                let keys: Vec<&str> = at.keys().copied().collect();
+                for Saved { key, rev, doc, .. } in mongo::load(&core.states, kind, &keys).await? {
+                    for index in at.get(&*key).into_iter().flatten() {
+                        loaded[*index] = Loaded { rev, doc: doc.clone(), ..Loaded::default() };
+                    }
+                }
             }
             Ok(loaded)
         };
