@@ -88,12 +88,12 @@ async fn tell(shared: &Shared, channel: &str, meaning: &Meaning, message: &Messa
         due: None,
         trace: Some(Trace::start()),
         idempotency: Some(Idempotency {
-            fence: None,
             key: format!("live {} {channel}", message.reference),
             fingerprint: xxh3_64(data.as_bytes()),
             answer: "null".to_owned(),
             expires: shared.node.clock().now().saturating_add(retention),
         }),
+        fence: None,
         wait: false,
     };
     let accepted = shared.node.accept(accept).await.map_err(refused)?;
