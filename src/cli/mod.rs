@@ -11,6 +11,7 @@ mod letter;
 mod nodes;
 mod output;
 mod partitions;
+mod pause;
 mod replay;
 mod request;
 mod resize;
@@ -111,6 +112,10 @@ enum Verb {
     Replay(replay::Replay),
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Paused(pause::Paused),
+    Cancel(pause::Cancel),
     Partitions(partitions::Partitions),
     Config(config::ConfigCommand),
     Doctor(doctor::Doctor),
@@ -178,6 +183,10 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
+        Verb::Pause(command) => command.run(&cx),
+        Verb::Resume(command) => command.run(&cx),
+        Verb::Paused(command) => command.run(&cx),
+        Verb::Cancel(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),
         Verb::Doctor(command) => command.run(&cx),

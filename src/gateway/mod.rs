@@ -34,6 +34,7 @@ pub mod intake;
 mod nodes;
 mod openapi;
 mod operations;
+mod pauses;
 mod prefer;
 pub mod problem;
 pub mod problems;

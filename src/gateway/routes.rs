@@ -19,7 +19,7 @@ use super::{
     front::Front,
     health, nodes,
     openapi::{Table, complete},
-    operations,
+    operations, pauses,
     problem::Problem,
     problems::{self, METHOD_NOT_ALLOWED, NOT_FOUND},
     requests,
@@ -59,6 +59,10 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::discard)
         .service(nodes::nodes)
         .service(nodes::partitions)
+        .service(pauses::list)
+        .service(pauses::pause)
+        .service(pauses::resume)
+        .service(pauses::cancel)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)
