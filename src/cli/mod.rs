@@ -13,6 +13,7 @@ mod limits;
 mod nodes;
 mod output;
 mod partitions;
+mod pause;
 mod replay;
 mod request;
 mod resize;
@@ -116,6 +117,10 @@ enum Verb {
     Replay(replay::Replay),
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Paused(pause::Paused),
+    Cancel(pause::Cancel),
     Partitions(partitions::Partitions),
     Sessions(sessions::SessionsCommand),
     Limits(limits::Limits),
@@ -187,6 +192,10 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
+        Verb::Pause(command) => command.run(&cx),
+        Verb::Resume(command) => command.run(&cx),
+        Verb::Paused(command) => command.run(&cx),
+        Verb::Cancel(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
         Verb::Sessions(command) => command.run(&cx),
         Verb::Limits(command) => command.run(&cx),

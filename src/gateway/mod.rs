@@ -45,6 +45,7 @@ pub mod live;
 mod nodes;
 mod openapi;
 mod operations;
+mod pauses;
 mod prefer;
 pub mod problem;
 pub mod problems;

@@ -21,7 +21,7 @@ use super::{
     limits::{self, layer::Layer},
     nodes,
     openapi::{Table, complete},
-    operations,
+    operations, pauses,
     problem::Problem,
     problems::{self, METHOD_NOT_ALLOWED, NOT_FOUND},
     requests, schedules, sessions,
@@ -72,6 +72,10 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(sessions::revoke_all)
         .service(sessions::revoke)
         .service(limits::admin::list)
+        .service(pauses::list)
+        .service(pauses::pause)
+        .service(pauses::resume)
+        .service(pauses::cancel)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)

@@ -295,6 +295,42 @@ pub(crate) struct EndedView {
     count: u64,
 }
 
+/// A kind or a key that is paused.
+#[derive(ToSchema)]
+pub(crate) struct PauseView {
+    kind: String,
+    /// Only this key of it; absent when the whole kind is.
+    #[schema(nullable = false)]
+    key: Option<String>,
+    /// Since when, in milliseconds since the Unix epoch.
+    since: i64,
+}
+
+/// All that is paused.
+#[derive(ToSchema)]
+pub(crate) struct PausedView {
+    items: Vec<PauseView>,
+}
+
+/// Whether it was otherwise before.
+#[derive(ToSchema)]
+pub(crate) struct ChangedView {
+    changed: bool,
+}
+
+/// What became of the wish to cancel everything.
+#[derive(ToSchema)]
+pub(crate) struct SweptView {
+    /// How many are cancelled.
+    #[schema(minimum = 0)]
+    cancelled: u64,
+    /// How many had begun, or were asked for by others, and are told to end.
+    #[schema(minimum = 0)]
+    asked: u64,
+    /// Whether more of them may be left: ask again.
+    more: bool,
+}
+
 /// The ledger held against what is there.
 #[derive(ToSchema)]
 pub(crate) struct AuditView {

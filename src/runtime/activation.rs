@@ -127,6 +127,10 @@ impl<A: Actor> actix::Handler<Signal> for Activation<A> {
             Signal::Wake => self.core.finished(1),
             Signal::Park => {
                 self.core.park_queue();
+                if self.core.room.is_paused(&self.core.address) {
+                    // What waits in memory for something waits in the store from now on.
+                    self.core.live.borrow().values().for_each(|journal| journal.nudge());
+                }
                 self.core.finished(1);
             }
             Signal::Leave => return ctx.stop(),

@@ -203,7 +203,7 @@ impl Room {
 pub(crate) async fn relieve(room: Rc<Room>) {
     while !room.stopping() {
         room.starved.notified().await;
-        loop {
+        while !room.stopping() {
             let Some(stuck) = room.lanes.borrow_mut().stuck() else { break };
             let slow = room.shared.clock.now() - SLOW.as_millis() as i64;
             for (address, slot) in room.slots.borrow().iter() {

@@ -23,6 +23,24 @@ impl World {
         }
     }
 
+    /// Pauses a kind of actors, or one of them; `None` when the process died before it said so.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    pub async fn pause(&mut self, kind: &str, key: Option<&str>) -> Option<bool> {
+        let paused = self.call(async |node| node.pause(kind, key).await).await?;
+        Some(paused.unwrap_or_else(|e| panic!("{kind} was not paused: {e}")))
+    }
+
+    /// Resumes what was paused; `None` when the process died before it said so.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    pub async fn resume(&mut self, kind: &str, key: Option<&str>) -> Option<bool> {
+        let resumed = self.call(async |node| node.resume(kind, key).await).await?;
+        Some(resumed.unwrap_or_else(|e| panic!("{kind} was not resumed: {e}")))
+    }
+
     /// Cancels a request, or asks it to end.
     ///
     /// # Panics

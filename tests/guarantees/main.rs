@@ -16,4 +16,5 @@ mod g10_bounded;
 mod g11_ledger;
 mod g12_bad_input;
 mod g13_honest;
+mod lanes;
 mod tape;

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use super::{FLAKY, app, assert_described, call, json_post, node_of, on, problem, value};
 use crate::{
     backend::embedded::{Embedded, Options},
-    gateway::schemas::{AuditView, DeadLetterPage, LedgerView, NodeView, NodesView, PartitionView, PartitionsView},
+    gateway::schemas::{
+        AuditView, ChangedView, DeadLetterPage, LedgerView, NodeView, NodesView, PartitionView, PartitionsView,
+        PauseView, PausedView, SweptView,
+    },
 };
 
 fn here(request: TestRequest) -> TestRequest {
@@ -154,4 +157,48 @@ async fn a_command_sent_by_hand_is_checked_first() {
     assert_eq!(value(&call(&app, TestRequest::delete().uri(&request)).await.2)["status"], "cancelled");
     let (status, _, told) = problem(&app, TestRequest::delete().uri(&request)).await;
     assert_eq!((status, &told["state"]), (409, &json!("cancelled")));
+}
+
+#[actix_web::test]
+async fn what_is_paused_is_listed_waits_and_can_be_cancelled() {
+    let app = app(|_| {}).await;
+    let post = |path: &str, body: Value| here(json_post(path, &body.to_string()));
+    for (path, body, pointer) in [
+        ("/admin/pause", json!({ "kind": "nobody" }), "/kind"),
+        ("/admin/cancel", json!({ "kind": "nobody" }), "/kind"),
+        ("/admin/pause", json!({ "kind": "counter", "key": null }), "/key"),
+        ("/admin/resume", json!({ "kind": "counter", "key": "a\nb" }), "/key"),
+        ("/admin/cancel", json!({ "kind": "counter", "all": true }), "/all"),
+        ("/admin/pause", json!({}), "/kind"),
+    ] {
+        let (status, _, told) = problem(&app, post(path, body.clone())).await;
+        assert_eq!((status.as_u16(), &told["errors"][0]["pointer"]), (422, &json!(pointer)), "{path} {body} {told}");
+    }
+    let whole = json!({ "kind": "counter" });
+    let one = json!({ "kind": "counter", "key": "a/b" });
+    for (path, body, expected) in [
+        ("/admin/pause", &one, true),
+        ("/admin/pause", &one, false),
+        ("/admin/pause", &whole, true),
+        ("/admin/resume", &one, true),
+        ("/admin/resume", &one, false),
+    ] {
+        let changed = value(&call(&app, post(path, body.clone())).await.2);
+        assert_described::<ChangedView>(&changed);
+        assert_eq!(changed, json!({ "changed": expected }), "{path} {body}");
+    }
+    let paused = value(&call(&app, here(TestRequest::get().uri("/admin/paused"))).await.2);
+    assert_described::<PausedView>(&paused);
+    assert_described::<PauseView>(&paused["items"][0]);
+    assert_eq!((&paused["items"][0]["kind"], paused["items"].as_array().unwrap().len()), (&json!("counter"), 1));
+    let (status, _, body) = call(&app, json_post("/counters/a", r#"{"by":1}"#)).await;
+    assert_eq!(status, 202);
+    let request = format!("/requests/{}", value(&body)["request"].as_str().unwrap());
+    let swept = value(&call(&app, post("/admin/cancel", whole.clone())).await.2);
+    assert_described::<SweptView>(&swept);
+    assert_eq!(swept, json!({ "cancelled": 1, "asked": 0, "more": false }));
+    assert_eq!(value(&call(&app, TestRequest::get().uri(&request)).await.2)["status"], "cancelled");
+    call(&app, post("/admin/resume", whole)).await;
+    let sent = json_post("/counters/a", r#"{"by":2}"#).insert_header(("prefer", "wait=5"));
+    assert_eq!(value(&call(&app, sent).await.2)["result"], json!(2));
 }
