@@ -4,4 +4,5 @@
 mod support;
 
 mod approvals;
+mod limits;
 mod orders;

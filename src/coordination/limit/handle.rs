@@ -23,7 +23,7 @@ use crate::{
     backend::{
         Backend,
         bucket::Buckets,
-        limits::{Enter, Entered, Held, LONGEST_WAIT, Measure, Take, Taken},
+        limits::{Enter, Entered, Held, LONGEST_WAIT, Measure, Name, Take, Taken},
     },
     clock::Clock,
     error::{Error, Result},
@@ -34,6 +34,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long it is not asked again then, in milliseconds.
 const OUT: u64 = 1_000;
+/// Parts of the store that may be out by themselves.
+const PARTS: usize = 16;
 /// How often whoever waits for a permit asks again, in milliseconds, should nobody say that one is free.
 const ASK: u64 = 500;
 /// For how long somebody who waits stands in the store's line without asking again, in milliseconds.
@@ -79,8 +81,9 @@ pub(super) struct Inner {
     pub(super) permits: Arc<Permits>,
     /// What holds while the store is out.
     local: Buckets,
-    /// When the store may be asked again.
-    out: AtomicU64,
+    /// When each part of the store may be asked again; 0 where it answers. A store of several servers may
+    /// lose one of them.
+    out: [AtomicU64; PARTS],
     numbers: AtomicU64,
     born: Instant,
     metrics: Metrics,
@@ -182,7 +185,7 @@ impl Limits {
             all: Mutex::new(all),
             permits: Permits::new(),
             local: Buckets::default(),
-            out: AtomicU64::new(0),
+            out: Default::default(),
             numbers: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
             born: Instant::now(),
             metrics,
@@ -304,7 +307,7 @@ impl Limits {
                 Answer::Ask(more) => take.ahead = more,
             }
         }
-        let error = match self.asked(self.inner.store.take_tokens(take, self.given())).await {
+        let error = match self.asked(take.name, self.inner.store.take_tokens(take, self.given())).await {
             Ok(taken) => {
                 if let Some(ahead) = &self.inner.ahead {
                     ahead.learn(&take, take.ahead, &taken, self.tick());
@@ -320,27 +323,36 @@ impl Limits {
         }
     }
 
-    /// Waits for the store, but not for long.
-    async fn asked<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        let out = |why: String| {
+    /// Waits for the part of the store that has this name, but not for long. While it is out, one asks it now
+    /// and then, and the others do not wait for that.
+    async fn asked<T>(&self, name: Name, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        let error = |why: String| {
             let error = Error::new(format!("the store of the limits cannot answer: {why}"));
             Err(error.code(UNAVAILABLE).retry_after(Duration::from_millis(OUT)))
         };
-        if self.tick() < self.inner.out.load(Ordering::Relaxed) {
-            return out("it did not just now".into());
+        let part = &self.inner.out[name.spread() % PARTS];
+        let (now, until) = (self.tick(), part.load(Ordering::Relaxed));
+        let tries = now + PATIENCE.as_millis() as u64 + OUT;
+        let may = until == 0
+            || (now >= until && part.compare_exchange(until, tries, Ordering::Relaxed, Ordering::Relaxed).is_ok());
+        if !may {
+            return error("it did not just now".into());
         }
         let why = match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => {
+                part.store(0, Ordering::Relaxed);
+                return Ok(answer);
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("nothing came within {PATIENCE:?}"),
         };
-        self.inner.out.store(self.tick() + OUT, Ordering::Relaxed);
-        out(why)
+        part.store(self.tick() + OUT, Ordering::Relaxed);
+        error(why)
     }
 
-    /// Whether the store did not answer when it was asked last.
+    /// Whether some of the store did not answer when it was asked last.
     pub(super) fn is_out(&self) -> bool {
-        self.tick() < self.inner.out.load(Ordering::Relaxed)
+        self.inner.out.iter().any(|part| part.load(Ordering::Relaxed) != 0)
     }
 
     /// Takes a permit if one is free. Errors like [`try_take`](Limits::try_take); permits are never given
@@ -401,7 +413,7 @@ impl Limits {
             let enter = Enter { name, holder: holder.clone(), most, lease, since, patience: stands };
             place.asked = true;
             let asked = self.tick();
-            match self.asked(inner.store.enter_permit(enter, self.given())).await? {
+            match self.asked(name, inner.store.enter_permit(enter, self.given())).await? {
                 Entered::In => {
                     place.asked = false;
                     if of.rate.is_none() && of.quota.is_none() {
@@ -468,7 +480,7 @@ impl Limits {
         let inner = &*self.inner;
         let mut flushed = Vec::new();
         let back = chores.drain(..).filter_map(|chore| match chore {
-            Chore::Back(name, holder) => Some(self.asked(inner.store.leave_permit(name, holder, self.given()))),
+            Chore::Back(name, holder) => Some(self.asked(name, inner.store.leave_permit(name, holder, self.given()))),
             Chore::Renew => None,
             Chore::Flush(done) => {
                 flushed.push(done);
@@ -490,8 +502,14 @@ impl Limits {
         if due.is_empty() {
             return false;
         }
-        let still = self.asked(inner.store.renew_permits(due.clone(), self.given())).await;
-        inner.permits.renewed(due, still.ok(), now);
+        let mut parts: HashMap<usize, Vec<Held>> = HashMap::new();
+        due.into_iter().for_each(|held| parts.entry(held.name.spread() % PARTS).or_default().push(held));
+        let renewed = parts.into_values().map(async |held| {
+            let Some(name) = held.first().map(|held| held.name) else { return };
+            let still = self.asked(name, inner.store.renew_permits(held.clone(), self.given())).await;
+            inner.permits.renewed(held, still.ok(), now);
+        });
+        futures_util::future::join_all(renewed).await;
         true
     }
 
