@@ -77,6 +77,7 @@ impl<A: Actor> Core<A> {
             position: stored.position,
             home: stored.home,
             due: due.max(group.commit.at + 1),
+            // What is counted because it may have ended the process stays counted (G6).
             attempts: stored.attempts,
             failures: stored.failures.clone(),
             blocks: true,
