@@ -53,6 +53,11 @@ pub mod prelude {
     };
 }
 
+/// The code of docs/LIMITS.md is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LIMITS.md")]
+mod limits {}
+
 /// The code of docs/WORKFLOWS.md is compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/WORKFLOWS.md")]

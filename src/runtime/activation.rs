@@ -63,7 +63,7 @@ pub(crate) struct Core<A: Actor> {
     woken: Cell<bool>,
     memory: RefCell<Option<Memory<A::State>>>,
     /// What a command passed its kind's gate with that was gone then.
-    pub(crate) unused: Cell<Option<Pass>>,
+    pub(crate) unused: Cell<Option<Box<Pass>>>,
     /// Journals of the commands that run.
     pub(crate) live: RefCell<HashMap<Position, Rc<Journal>>>,
     /// Held while a journal of a command that is not in memory is read or written.
@@ -274,6 +274,7 @@ impl<A: Actor> Core<A> {
             }
         }
         *self.memory.borrow_mut() = Some(memory);
+        self.unused.set(None);
         // An idle actor keeps no room for messages: most of what it would weigh.
         let mut queue = self.queue.borrow_mut();
         if queue.is_empty() {

@@ -34,7 +34,7 @@ impl<A: Actor> Core<A> {
         about: About,
         journal: Rc<Journal>,
         state: A::State,
-        pass: Option<Pass>,
+        pass: Option<Box<Pass>>,
     ) {
         let core = self.clone();
         self.room.begin_work();

@@ -21,8 +21,11 @@ use crate::{
 impl<A: Actor> Core<A> {
     /// The next message to handle, with what it passed the gate of its kind with; `None` when the turn
     /// ends here.
-    pub(super) async fn admitted(self: &Rc<Self>, group: &mut Group<A::State>) -> Option<(Delivery, Option<Pass>)> {
-        let shared = self.room.shared.clone();
+    pub(super) async fn admitted(
+        self: &Rc<Self>,
+        group: &mut Group<A::State>,
+    ) -> Option<(Delivery, Option<Box<Pass>>)> {
+        let shared = &self.room.shared;
         let Some(gate) = shared.limits.gate(A::KIND) else { return Some((self.next()?, None)) };
         // What was handled is committed first.
         if !group.taken.is_empty() || self.room.stopping() {
@@ -47,7 +50,7 @@ impl<A: Actor> Core<A> {
         };
         self.slot.since.set(0);
         match admitted? {
-            Admitted::Now(pass) => self.used(pass),
+            Admitted::Now(pass) => self.used(Box::new(pass)),
             Admitted::Later(due) => {
                 let delivery = self.next()?;
                 self.send_back(group, delivery, due);
@@ -56,8 +59,8 @@ impl<A: Actor> Core<A> {
         }
     }
 
-    /// Who was let through may be gone by now: then the next one goes in its place.
-    fn used(&self, pass: Pass) -> Option<(Delivery, Option<Pass>)> {
+    /// Who was let through may be gone by now: then the next one of this work goes in its place.
+    fn used(&self, pass: Box<Pass>) -> Option<(Delivery, Option<Box<Pass>>)> {
         match self.next() {
             Some(delivery) => Some((delivery, Some(pass))),
             None => {
@@ -74,6 +77,7 @@ impl<A: Actor> Core<A> {
             position: stored.position,
             home: stored.home,
             due: due.max(group.commit.at + 1),
+            // What is counted because it may have ended the process stays counted (G6).
             attempts: stored.attempts,
             failures: stored.failures.clone(),
             blocks: true,

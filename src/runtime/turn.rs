@@ -124,7 +124,7 @@ impl<A: Actor> Core<A> {
         self: &Rc<Self>,
         memory: &mut Memory<A::State>,
         mut delivery: Delivery,
-        pass: Option<Pass>,
+        pass: Option<Box<Pass>>,
     ) -> bool {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;
@@ -181,7 +181,7 @@ impl<A: Actor> Core<A> {
         memory: &mut Memory<A::State>,
         group: &mut Group<A::State>,
         delivery: Delivery,
-        pass: Option<Pass>,
+        pass: Option<Box<Pass>>,
     ) -> Went {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;

@@ -4,6 +4,7 @@
 mod support;
 
 mod approvals;
+mod limits;
 mod orders;
 mod schedules;
 mod sessions;

@@ -7,6 +7,7 @@ mod support;
 
 mod killed;
 mod kinds;
+mod outage;
 mod outside;
 mod waiting;
 mod worker;

@@ -81,6 +81,21 @@ fn a_wait_is_durable_and_keeps_its_place() {
     }
 }
 
+/// A handler that is run again from its start does not take again what it was given.
+#[test]
+fn tokens_that_were_given_are_not_taken_again() {
+    let diary = Diary::default();
+    world(&diary, Limit::rate(1, 3600 * SECOND)).always_replay().play(async |mut world| {
+        let begin = diary.by(&world);
+        world.tell(Worker::at("a"), Do::Take("vendor".into(), 1)).await;
+        world.tell(Worker::at("b"), Do::Take("vendor".into(), 1)).await;
+        world.advance(3 * 3600 * SECOND).await;
+        let times = diary.times(begin);
+        assert_eq!((times.len(), times[0]), (2, 0));
+        assert!((3_600_000..3_600_100).contains(&times[1]), "{times:?}");
+    });
+}
+
 #[test]
 fn what_could_not_run_for_long_does_not_run_all_at_once() {
     let diary = Diary::default();

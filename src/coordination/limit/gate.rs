@@ -17,11 +17,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{
-    declared::Declared,
-    handle::{Admission, Limits},
-    permits::Permit,
-};
+use super::{admit::Admission, declared::Declared, handle::Limits, permits::Permit};
 
 /// The latest time that somebody is told to come again, in milliseconds from now: what the limit is may
 /// have changed by then, and others may have more of it than was thought.

@@ -5,39 +5,29 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
 use super::{
-    ahead::{Ahead, Answer},
+    admit::Admission,
+    ahead::Ahead,
     book::Book,
     declared::{Declared, Limit, Unavailable},
+    draw::PARTS,
     gate::Gate,
-    permits::{Chore, Permit, Permits},
+    permits::{Permit, Permits},
 };
 use crate::{
     backend::{
         Backend,
         bucket::Buckets,
-        limits::{Enter, Entered, Held, LONGEST_WAIT, Measure, Take, Taken},
+        limits::{LONGEST_WAIT, Taken},
     },
     clock::Clock,
     error::{Error, Result},
     metrics::Metrics,
 };
-
-/// How long the store may take to answer before it counts as out.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long it is not asked again then, in milliseconds.
-const OUT: u64 = 1_000;
-/// How often whoever waits for a permit asks again, in milliseconds, should nobody say that one is free.
-const ASK: u64 = 500;
-/// For how long somebody who waits stands in the store's line without asking again, in milliseconds.
-const STANDS: u64 = 4 * ASK;
 
 /// The limits of a node. Cheap to clone, usable from any thread.
 ///
@@ -68,20 +58,21 @@ pub struct Limits {
 }
 
 pub(super) struct Inner {
-    store: Arc<dyn Backend>,
-    clock: Clock,
+    pub(super) store: Arc<dyn Backend>,
+    pub(super) clock: Clock,
     named: HashMap<Box<str>, Arc<Declared>>,
     gates: HashMap<&'static str, Arc<Gate>>,
     /// All limits of this node, in the order they were declared.
     pub(super) all: Mutex<Vec<Arc<Declared>>>,
     /// Where others use the same buckets.
-    ahead: Option<Ahead>,
+    pub(super) ahead: Option<Ahead>,
     pub(super) permits: Arc<Permits>,
     /// What holds while the store is out.
-    local: Buckets,
-    /// When the store may be asked again.
-    out: AtomicU64,
-    numbers: AtomicU64,
+    pub(super) local: Buckets,
+    /// When each part of the store may be asked again; 0 where it answers. A store of several servers may
+    /// lose one of them.
+    pub(super) out: [AtomicU64; PARTS],
+    pub(super) numbers: AtomicU64,
     born: Instant,
     metrics: Metrics,
 }
@@ -95,36 +86,6 @@ pub struct Declarations {
     pub kinds: Vec<(String, Limit)>,
     /// Of the commands of each key of a kind; of two the later one counts.
     pub keys: Vec<(String, Limit)>,
-}
-
-/// Whether somebody got a permit.
-#[derive(Debug)]
-pub(crate) enum Admission {
-    In(Permit),
-    /// Not yet; it waits since then, by the store's clock.
-    Wait(i64),
-}
-
-/// What became of drawing from a limit's buckets.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Drawn {
-    pub(crate) rate: Option<Taken>,
-    pub(crate) quota: Option<Taken>,
-}
-
-impl Drawn {
-    fn each(&self) -> impl Iterator<Item = Taken> {
-        [self.rate, self.quota].into_iter().flatten()
-    }
-
-    pub(crate) fn allowed(&self) -> bool {
-        self.each().all(|taken| taken.allowed())
-    }
-
-    /// When it may be used, or asked for again, in milliseconds.
-    pub(crate) fn wait(&self) -> u64 {
-        self.each().map(|taken| taken.wait).max().unwrap_or(0)
-    }
 }
 
 impl Limits {
@@ -182,7 +143,7 @@ impl Limits {
             all: Mutex::new(all),
             permits: Permits::new(),
             local: Buckets::default(),
-            out: AtomicU64::new(0),
+            out: Default::default(),
             numbers: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
             born: Instant::now(),
             metrics,
@@ -215,7 +176,7 @@ impl Limits {
     }
 
     /// The time for the store: only tests have a clock that is not its own.
-    fn given(&self) -> Option<i64> {
+    pub(super) fn given(&self) -> Option<i64> {
         match &self.inner.clock {
             Clock::System => None,
             clock => Some(clock.now()),
@@ -269,80 +230,6 @@ impl Limits {
         Err(Error::new(format!("the limit {limit:?} gives nothing for {wait:?}")).code("limited").retry_after(wait))
     }
 
-    /// Draws from the buckets of somebody, those of the rate first: a quota is not used up by what the rate
-    /// refuses.
-    pub(crate) async fn draw(&self, of: &Declared, who: &str, cost: u64, patience: Duration) -> Result<Drawn> {
-        of.check(cost)?;
-        let patience = patience.as_millis().min(LONGEST_WAIT.as_millis()) as u64;
-        let mut drawn = Drawn::default();
-        if let Some(rate) = of.rate {
-            let name = of.stored(who, "rate");
-            let take = Take { name, of: Measure::Rate(rate), cost, ahead: 0, patience };
-            drawn.rate = Some(self.one(of, take).await?);
-        }
-        if let Some(quota) = of.quota.filter(|_| drawn.allowed()) {
-            let name = of.stored(who, "quota");
-            let take = Take { name, of: Measure::Quota(quota), cost, ahead: 0, patience };
-            drawn.quota = Some(self.one(of, take).await?);
-        }
-        if drawn.wait() > 0 && drawn.allowed() {
-            of.book.counts.waited();
-        }
-        let rate = drawn.rate.zip(of.rate).map(|(taken, rate)| (taken.remaining, rate.burst()));
-        let quota = drawn.quota.zip(of.quota).map(|(taken, quota)| (taken.remaining, quota.most()));
-        let tightest = rate.into_iter().chain(quota).min_by_key(|(left, most)| left.saturating_mul(1000) / most);
-        if let Some((left, most)) = tightest {
-            of.book.saw(who, drawn.allowed(), left, most, self.inner.clock.now());
-        }
-        Ok(drawn)
-    }
-
-    async fn one(&self, of: &Declared, mut take: Take) -> Result<Taken> {
-        if let Some(ahead) = &self.inner.ahead {
-            match ahead.look(&take, self.tick()) {
-                Answer::Known(taken) => return Ok(taken),
-                Answer::Ask(more) => take.ahead = more,
-            }
-        }
-        let error = match self.asked(self.inner.store.take_tokens(take, self.given())).await {
-            Ok(taken) => {
-                if let Some(ahead) = &self.inner.ahead {
-                    ahead.learn(&take, take.ahead, &taken, self.tick());
-                }
-                return Ok(taken);
-            }
-            Err(error) => error,
-        };
-        of.book.counts.unavailable();
-        match of.unavailable {
-            Unavailable::Local => Ok(self.inner.local.take(&Take { ahead: 0, ..take }, self.inner.clock.now())),
-            Unavailable::Refuse => Err(error),
-        }
-    }
-
-    /// Waits for the store, but not for long.
-    async fn asked<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        let out = |why: String| {
-            let error = Error::new(format!("the store of the limits cannot answer: {why}"));
-            Err(error.code(UNAVAILABLE).retry_after(Duration::from_millis(OUT)))
-        };
-        if self.tick() < self.inner.out.load(Ordering::Relaxed) {
-            return out("it did not just now".into());
-        }
-        let why = match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("nothing came within {PATIENCE:?}"),
-        };
-        self.inner.out.store(self.tick() + OUT, Ordering::Relaxed);
-        out(why)
-    }
-
-    /// Whether the store did not answer when it was asked last.
-    pub(super) fn is_out(&self) -> bool {
-        self.tick() < self.inner.out.load(Ordering::Relaxed)
-    }
-
     /// Takes a permit if one is free. Errors like [`try_take`](Limits::try_take); permits are never given
     /// while the store cannot answer.
     pub async fn try_enter(&self, limit: &str) -> Result<Option<Permit>> {
@@ -370,137 +257,4 @@ impl Limits {
             Admission::Wait(_) => Ok(None),
         }
     }
-
-    /// Takes a permit for somebody who waits since some time, within so long.
-    pub(crate) async fn admit(
-        &self,
-        of: &Declared,
-        who: &str,
-        since: Option<i64>,
-        patience: Duration,
-    ) -> Result<Admission> {
-        let Some(most) = of.at_once else {
-            let error = format!("the limit {:?} does not say how many at once", of.name);
-            return Err(Error::terminal(error).code("bad_limit"));
-        };
-        let inner = &*self.inner;
-        let (name, lease) = (of.stored(who, "permits"), of.lease.as_millis() as u64);
-        let number = inner.numbers.fetch_add(1, Ordering::Relaxed);
-        let holder = format!("{}-{number:x}", inner.store.me());
-        let mut freed = inner.store.permits_freed();
-        let began = self.tick();
-        let left = || (patience.as_millis() as u64).saturating_sub(self.tick().saturating_sub(began));
-        let waits = since.unwrap_or_else(|| inner.clock.now());
-        let mut place = inner.permits.stand(name, holder.clone(), waits, number);
-        let mut since = since;
-        while left() > 0 && !place.is_first() {
-            inner.clock.limit(Duration::from_millis(left()), place.turn()).await;
-        }
-        loop {
-            let stands = if left() > 0 { STANDS } else { 0 };
-            let enter = Enter { name, holder: holder.clone(), most, lease, since, patience: stands };
-            place.asked = true;
-            let asked = self.tick();
-            match self.asked(inner.store.enter_permit(enter, self.given())).await? {
-                Entered::In => {
-                    place.asked = false;
-                    if of.rate.is_none() && of.quota.is_none() {
-                        of.book.counts.allowed();
-                    }
-                    return Ok(Admission::In(inner.permits.got(Held { name, holder, lease }, asked)));
-                }
-                Entered::Wait { since: waits, next } => {
-                    if left() == 0 {
-                        of.book.saw(who, false, 0, u64::from(most), inner.clock.now());
-                        return Ok(Admission::Wait(waits));
-                    }
-                    if since.replace(waits).is_none() {
-                        of.book.counts.waited();
-                    }
-                    let pause = next.unwrap_or(ASK).clamp(1, ASK).min(left());
-                    let told = async {
-                        loop {
-                            match freed.recv().await {
-                                Ok(told) if told != name => {}
-                                // It is, or something was missed.
-                                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => return,
-                                // Nobody will tell any more: look by the clock.
-                                Err(_) => std::future::pending().await,
-                            }
-                        }
-                    };
-                    inner.clock.limit(Duration::from_millis(pause), told).await;
-                }
-            }
-        }
-    }
-
-    /// Does what is to be done for permits beside those who hold them, until all handles are gone.
-    pub(crate) fn keep(&self) -> impl Future<Output = ()> + use<> {
-        let queue = self.inner.permits.chores();
-        let (inner, clock) = (Arc::downgrade(&self.inner), self.inner.clock.clone());
-        async move {
-            let Some(mut queue) = queue else { return };
-            let (mut chores, mut next) = (Vec::new(), None::<u64>);
-            loop {
-                let Some(inner) = inner.upgrade() else { return };
-                let limits = Limits { inner };
-                if limits.do_all(&mut chores, &mut next).await {
-                    continue;
-                }
-                let pause = next.map(|next| Duration::from_millis(next.saturating_sub(limits.tick()).max(1)));
-                drop(limits);
-                tokio::select! {
-                    count = queue.recv_many(&mut chores, 256) => if count == 0 { return },
-                    () = async {
-                        match pause {
-                            Some(pause) => clock.sleep(pause).await,
-                            None => std::future::pending().await,
-                        }
-                    } => {}
-                }
-            }
-        }
-    }
-
-    /// Gives back and renews what there is; whether some of it was new.
-    async fn do_all(&self, chores: &mut Vec<Chore>, next: &mut Option<u64>) -> bool {
-        let inner = &*self.inner;
-        let mut flushed = Vec::new();
-        let back = chores.drain(..).filter_map(|chore| match chore {
-            Chore::Back(name, holder) => Some(self.asked(inner.store.leave_permit(name, holder, self.given()))),
-            Chore::Renew => None,
-            Chore::Flush(done) => {
-                flushed.push(done);
-                None
-            }
-        });
-        for left in futures_util::future::join_all(back).await {
-            if let Err(error) = left {
-                tracing::debug!(%error, "a permit was not given back, and ends by itself");
-            }
-        }
-        for done in flushed {
-            // Whoever asked may be gone.
-            let _ = done.send(());
-        }
-        let now = self.tick();
-        let (due, later) = inner.permits.to_renew(now);
-        *next = later;
-        if due.is_empty() {
-            return false;
-        }
-        let still = self.asked(inner.store.renew_permits(due.clone(), self.given())).await;
-        inner.permits.renewed(due, still.ok(), now);
-        true
-    }
-
-    /// Waits until every permit that was given back here is free for the others.
-    pub(crate) async fn flush(&self) {
-        // Nobody waits for a store that is out: leases end by themselves.
-        let _ = tokio::time::timeout(PATIENCE, self.inner.permits.flush()).await;
-    }
 }
-
-/// The code of limits whose store cannot answer.
-pub(crate) const UNAVAILABLE: &str = "limit_unavailable";

@@ -11,12 +11,15 @@
 //!   (`declared`); a `book` counts it for metrics and operators.
 //! * [`Limits`] is the handle for whoever is no actor. A limit is asked for by its name, or by
 //!   `name/who`: then each `who` has a bucket of its own.
-//! * `ahead` answers what this node knows without asking; `permits` are held and waited for here.
+//! * `draw` takes tokens, `ahead` answers what this node knows without asking; `admit` takes permits, which
+//!   are held, renewed and waited for in `permits`.
 //! * `wait` is how a command waits without holding anything, `gate` what commands of a kind pass.
 
+pub(crate) mod admit;
 pub(crate) mod ahead;
 pub(crate) mod book;
 pub(crate) mod declared;
+pub(crate) mod draw;
 pub(crate) mod gate;
 pub(crate) mod handle;
 pub(crate) mod permits;

@@ -53,14 +53,15 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.permits.held().remove(&self.held);
-        self.permits.give_back(self.held.name, std::mem::take(&mut self.held.holder));
+        self.permits.give_back(self.held.clone());
     }
 }
 
 /// What is to be done for permits beside those who hold them.
 pub(super) enum Chore {
-    /// This one, or a place in line, is given back.
-    Back(Name, String),
+    /// This one, or a place in line, is given back: until the store has heard of it, or its lease has ended
+    /// at this time by the node's own clock.
+    Back(Held, Option<u64>),
     /// Something is held that is to be renewed.
     Renew,
     /// Whoever asks wants to know when everything before this is done.
@@ -111,9 +112,9 @@ impl Permits {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn give_back(&self, name: Name, holder: String) {
+    fn give_back(&self, held: Held) {
         // Without anybody to do it, it ends by itself.
-        let _ = self.chores.send(Chore::Back(name, holder));
+        let _ = self.chores.send(Chore::Back(held, None));
     }
 
     /// Waits until everything that was given back is.
@@ -170,18 +171,18 @@ impl Permits {
     }
 
     /// Stands in line.
-    pub(super) fn stand(self: &Arc<Self>, name: Name, holder: String, since: i64, number: u64) -> Place {
+    pub(super) fn stand(self: &Arc<Self>, wish: Held, since: i64, number: u64) -> Place {
         let turn = Arc::<Notify>::default();
-        self.lines().entry(name).or_default().insert((since, number), turn.clone());
-        Place { permits: self.clone(), name, holder, at: (since, number), turn, asked: false }
+        self.lines().entry(wish.name).or_default().insert((since, number), turn.clone());
+        Place { permits: self.clone(), wish, at: (since, number), turn, asked: false }
     }
 }
 
 /// A place in the line of this node; left when dropped.
 pub(super) struct Place {
     permits: Arc<Permits>,
-    name: Name,
-    pub(super) holder: String,
+    /// The permit it is for.
+    wish: Held,
     at: (i64, u64),
     turn: Arc<Notify>,
     /// Whether the store may know of it.
@@ -192,7 +193,7 @@ impl Place {
     /// Whether nobody here waits longer.
     pub(super) fn is_first(&self) -> bool {
         let lines = self.permits.lines();
-        lines.get(&self.name).and_then(|line| line.first_key_value()).is_some_and(|(first, _)| *first == self.at)
+        lines.get(&self.wish.name).and_then(|line| line.first_key_value()).is_some_and(|(first, _)| *first == self.at)
     }
 
     /// Returns when it may have become the first.
@@ -204,16 +205,16 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut lines = self.permits.lines();
-        if let Some(line) = lines.get_mut(&self.name) {
+        if let Some(line) = lines.get_mut(&self.wish.name) {
             line.remove(&self.at);
             match line.first_key_value() {
                 Some((_, next)) => next.notify_one(),
-                None => _ = lines.remove(&self.name),
+                None => _ = lines.remove(&self.wish.name),
             }
         }
         drop(lines);
         if self.asked {
-            self.permits.give_back(self.name, std::mem::take(&mut self.holder));
+            self.permits.give_back(self.wish.clone());
         }
     }
 }
@@ -225,7 +226,9 @@ mod tests {
     #[test]
     fn who_waits_longest_is_first_and_whoever_leaves_lets_the_next_on() {
         let (permits, name) = (Permits::new(), Name::of(&["p"]));
-        let stand = |since: i64, number: u64| permits.stand(name, number.to_string(), since, number);
+        let stand = |since: i64, number: u64| {
+            permits.stand(Held { name, holder: number.to_string(), lease: 1_000 }, since, number)
+        };
         let (late, early, tie) = (stand(20, 1), stand(10, 2), stand(10, 3));
         assert_eq!([&late, &early, &tie].map(Place::is_first), [false, true, false]);
         drop(early);

@@ -16,10 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
-use super::{
-    handle::{Admission, UNAVAILABLE},
-    permits::Permit,
-};
+use super::{admit::Admission, draw::UNAVAILABLE, permits::Permit};
 use crate::{
     backend::limits::LONGEST_WAIT,
     durable::{

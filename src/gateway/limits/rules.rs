@@ -11,7 +11,7 @@ use actix_web::{
 
 use super::identity::{Asker, Finder, Identify, Network};
 use crate::{
-    coordination::limit::{Limit, Limits, declared::Declared, handle::Drawn},
+    coordination::limit::{Limit, Limits, declared::Declared, draw::Drawn},
     error::{Error, Result},
 };
 
