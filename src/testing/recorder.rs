@@ -360,10 +360,10 @@ impl Sessions for Recorder {
         &self,
         key: SessionKey,
         record: SessionRecord,
-        per_user: usize,
+        most: usize,
         era: Option<i64>,
     ) -> Fut<'_, Result<OpenedSession>> {
-        self.live(self.store.open_session(key, record, per_user, era))
+        self.live(self.store.open_session(key, record, most, era))
     }
 
     fn write_session(&self, key: SessionKey, rev: u64, data: Vec<u8>, used: Use) -> Fut<'_, Result<ChangedSession>> {

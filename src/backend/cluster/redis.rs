@@ -268,6 +268,11 @@ impl Redis {
         removed.map(drop).map_err(fault)
     }
 
+    /// A value.
+    pub(super) async fn value(&self, key: String) -> Result<Option<Bytes>, Fault> {
+        self.reader.get(key).await.map_err(fault)
+    }
+
     /// Fields of a hash.
     pub(super) async fn fields(&self, key: String, fields: &[&str]) -> Result<Value, Fault> {
         use fred::prelude::HashesInterface;
