@@ -146,11 +146,31 @@ async fn large(session: Session, bytes: Path<usize>) -> Answered {
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// Changes something, fails, and keeps the session for longer than its request.
+#[utoipa::path(responses((status = 409, description = "Never well")))]
+#[post("/fail")]
+async fn fail(session: Session) -> Answered {
+    session.set("n", 1)?;
+    KEPT.set(Some(session));
+    Err(Problem::conflict("as things stand"))
+}
+
+thread_local! {
+    static KEPT: std::cell::Cell<Option<Session>> = const { std::cell::Cell::new(None) };
+}
+
 fn routes(gate: Data<Gate>) -> Vec<Routes> {
     vec![Arc::new(move |config| {
         config.app_data(gate.clone());
         config.service(login).service(slow_login).service(logout).service(rotate).service(password).service(others);
-        config.service(look).service(me).service(put).service(slow_sum).service(slow_update).service(large);
+        config
+            .service(look)
+            .service(me)
+            .service(put)
+            .service(slow_sum)
+            .service(slow_update)
+            .service(large)
+            .service(fail);
         config.service(super::list_counters);
     })]
 }
@@ -489,6 +509,18 @@ async fn two_requests_never_lose_each_others_change() {
     };
     assert_eq!(futures_util::future::join(entering, writing).await.0.0, 204);
     assert_eq!(user.look(&world.app).await, json!(["ann", 61, 8]));
+}
+
+#[actix_web::test]
+async fn what_was_set_is_kept_whatever_is_answered_and_nothing_is_set_after_that() {
+    let world = world().await;
+    let mut ann = Browser::default();
+    assert_eq!(ann.post(&world.app, "/fail").await, 409);
+    assert_eq!(ann.look(&world.app).await, json!([null, 1, null]));
+    let kept = KEPT.take().unwrap();
+    assert_eq!(kept.set("n", 2).unwrap_err().status(), 500);
+    assert_eq!(kept.login("eve").await.unwrap_err().status(), 500);
+    assert_eq!(ann.look(&world.app).await, json!([null, 1, null]));
 }
 
 #[actix_web::test]
