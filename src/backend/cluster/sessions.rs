@@ -79,10 +79,16 @@ fn text(name: SessionName) -> Value {
 }
 
 impl Core {
+    /// The prefix of a drawer's keys.
+    fn drawer(&self, drawer: u16) -> String {
+        format!("{}:{{s{drawer:04}}}", self.redis.prefix())
+    }
+
     /// Calls a function that changes a drawer, and answers when that is as durable as configured.
     async fn drawn(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let answer = self.redis.drawer(drawer, function, args).await?;
-        self.durable.wait_drawer(&self.redis, drawer).await?;
+        let key = self.drawer(drawer);
+        let answer = self.redis.call_at(drawer, key.clone(), function, args).await?;
+        self.durable.wait_for(&self.redis, self.redis.lane(drawer), &key).await?;
         Ok(answer)
     }
 }
@@ -91,9 +97,8 @@ impl Sessions for Cluster {
     /// A plain read: with every request, so no function is worth its time.
     fn session(&self, key: SessionKey, now: i64) -> Fut<'_, Result<FoundSession>> {
         Box::pin(async move {
-            let redis = &self.core.redis;
-            let found = redis.value(format!("{}:id:{}", redis.drawer_key(key.drawer), key.name)).await?;
-            let Some(bytes) = found else { return Ok(FoundSession::Nothing) };
+            let key = format!("{}:id:{}", self.core.drawer(key.drawer), key.name);
+            let Some(bytes) = self.core.redis.value(key).await? else { return Ok(FoundSession::Nothing) };
             let replaced = Unpacker::array(&bytes, 1).map(|mut read| read.int().unwrap_or(0));
             Ok(match replaced {
                 Some(until) if until > now => FoundSession::Replaced,
@@ -135,7 +140,8 @@ impl Sessions for Cluster {
     fn touch_session(&self, key: SessionKey, used: Use) -> Fut<'_, Result<bool>> {
         Box::pin(async move {
             let args = vec![text(key.name), number(used.now), number(used.until)];
-            Ok(int(&self.core.redis.drawer(key.drawer, "session_touch", args).await?) == 1)
+            let drawer = self.core.drawer(key.drawer);
+            Ok(int(&self.core.redis.call_at(key.drawer, drawer, "session_touch", args).await?) == 1)
         })
     }
 
@@ -181,8 +187,8 @@ impl Sessions for Cluster {
 
     fn sessions_of(&self, user: String, now: i64) -> Fut<'_, Result<Vec<(SessionName, SessionRecord)>>> {
         Box::pin(async move {
-            let drawer = drawer_of(&user);
-            let found = list(self.core.redis.look_drawer(drawer, "sessions", vec![arg(user), number(now)]).await?);
+            let drawer = self.core.drawer(drawer_of(&user));
+            let found = list(self.core.redis.look_at(drawer, "sessions", vec![arg(user), number(now)]).await?);
             let one = |pair: &[Value]| {
                 let name = pair[0].as_string().unwrap_or_default().parse()?;
                 Ok((name, SessionRecord { data: Vec::new(), ..record(&raw(pair[1].clone()))? }))
@@ -193,8 +199,8 @@ impl Sessions for Cluster {
 
     fn session_era(&self, user: String) -> Fut<'_, Result<i64>> {
         Box::pin(async move {
-            let drawer = drawer_of(&user);
-            Ok(int(&self.core.redis.look_drawer(drawer, "session_era", vec![arg(user)]).await?))
+            let drawer = self.core.drawer(drawer_of(&user));
+            Ok(int(&self.core.redis.look_at(drawer, "session_era", vec![arg(user)]).await?))
         })
     }
 }
@@ -221,7 +227,7 @@ mod tests {
         // Sessions outlive builds: a failure here means that all are lost.
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let (digest, old, nonce) = ("ee".repeat(16), "01".repeat(16), "ff".repeat(16));
-        let expected = format!("9d0305b0{digest}d30000019b76da50000204 06a3616e6ea142a27b7db0{old}b0{nonce}07");
+        let expected = format!("9d0305b0{digest}cf0000019b76daa8000204 06a3616e6ea142a27b7db0{old}b0{nonce}07");
         assert_eq!(hex, expected.replace(' ', ""));
         assert_eq!(unpack(&bytes), Some(record.clone()));
         (record.user, record.issued.former) = (None, None);
