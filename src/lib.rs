@@ -58,6 +58,11 @@ pub mod prelude {
 #[doc = include_str!("../docs/LIMITS.md")]
 mod limits {}
 
+/// The code of docs/SESSIONS.md is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/SESSIONS.md")]
+mod sessions {}
+
 /// The code of docs/WORKFLOWS.md is compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/WORKFLOWS.md")]

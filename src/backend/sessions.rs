@@ -127,7 +127,7 @@ pub enum FoundSession {
 /// What became of the wish to open a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenedSession {
-    /// It is open, and so many older ones of the user were ended to make room.
+    /// It is open, and so many older ones were ended to make room.
     Opened(usize),
     /// All sessions of the user have been ended since the era that was named began.
     Revoked,
@@ -158,13 +158,14 @@ pub trait Sessions: Send + Sync + 'static {
     /// A session, in one round trip.
     fn session(&self, key: SessionKey, now: i64) -> Fut<'_, Result<FoundSession>>;
 
-    /// Opens a session under a new name. One of a user is refused when `era` is named and over, and ends
-    /// the user's oldest ones if there would be more than `per_user`.
+    /// Opens a session under a new name. One of a user is refused when `era` is named and over. If there
+    /// would be more than `most` of the user, or of nobody's in the drawer, the oldest of them are ended: of
+    /// nobody's some more than that, so that it is not asked every time.
     fn open_session(
         &self,
         key: SessionKey,
         record: SessionRecord,
-        per_user: usize,
+        most: usize,
         era: Option<i64>,
     ) -> Fut<'_, Result<OpenedSession>>;
 

@@ -206,6 +206,8 @@ pub(crate) struct Session {
     secure: session::Secure,
     #[serde(deserialize_with = "positive")]
     per_user: usize,
+    #[serde(deserialize_with = "positive")]
+    anonymous: usize,
     #[serde(deserialize_with = "size")]
     bytes: usize,
     secret: Option<Secret>,
@@ -221,6 +223,7 @@ impl Session {
             cookie: self.cookie.clone(),
             secure: self.secure,
             per_user: self.per_user,
+            anonymous: self.anonymous,
             bytes: self.bytes,
             secret: self.secret.clone().unwrap_or_default(),
         }

@@ -1,6 +1,7 @@
 //! The gateway in front of a real node on a store in memory.
 
 mod accepting;
+mod affinity;
 mod durable;
 mod limits;
 mod live;

@@ -1,6 +1,8 @@
 //! The store as a world sees it: everything passes through, every commit that happened is written
 //! down, and once the process has died nothing answers any more.
 
+mod sessions;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
@@ -14,12 +16,9 @@ use crate::{
     backend::{
         Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
         Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended,
-        Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Sessions, Shares, Signals, States, Stored,
+        Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored,
         TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
-        sessions::{
-            ChangedSession, Digest, FoundSession, Issued, OpenedSession, SessionKey, SessionName, SessionRecord, Use,
-        },
     },
     envelope::Position,
     error::Result,
@@ -401,56 +400,6 @@ impl Books for Recorder {
 
     fn ready(&self) -> Fut<'_, Result<()>> {
         self.live(self.store.ready())
-    }
-}
-
-impl Sessions for Recorder {
-    fn session(&self, key: SessionKey, now: i64) -> Fut<'_, Result<FoundSession>> {
-        self.live(self.store.session(key, now))
-    }
-
-    fn open_session(
-        &self,
-        key: SessionKey,
-        record: SessionRecord,
-        per_user: usize,
-        era: Option<i64>,
-    ) -> Fut<'_, Result<OpenedSession>> {
-        self.live(self.store.open_session(key, record, per_user, era))
-    }
-
-    fn write_session(&self, key: SessionKey, rev: u64, data: Vec<u8>, used: Use) -> Fut<'_, Result<ChangedSession>> {
-        self.live(self.store.write_session(key, rev, data, used))
-    }
-
-    fn touch_session(&self, key: SessionKey, used: Use) -> Fut<'_, Result<bool>> {
-        self.live(self.store.touch_session(key, used))
-    }
-
-    fn renew_session(&self, key: SessionKey, old: Digest, new: Issued, used: Use) -> Fut<'_, Result<ChangedSession>> {
-        self.live(self.store.renew_session(key, old, new, used))
-    }
-
-    fn end_session(
-        &self,
-        key: SessionKey,
-        user: Option<String>,
-        mark: i64,
-        now: i64,
-    ) -> Fut<'_, Result<Option<SessionRecord>>> {
-        self.live(self.store.end_session(key, user, mark, now))
-    }
-
-    fn end_sessions(&self, user: String, but: Option<SessionName>, now: i64) -> Fut<'_, Result<usize>> {
-        self.live(self.store.end_sessions(user, but, now))
-    }
-
-    fn sessions_of(&self, user: String, now: i64) -> Fut<'_, Result<Vec<(SessionName, SessionRecord)>>> {
-        self.live(self.store.sessions_of(user, now))
-    }
-
-    fn session_era(&self, user: String) -> Fut<'_, Result<i64>> {
-        self.live(self.store.session_era(user))
     }
 }
 

@@ -173,6 +173,28 @@ fn beyond_the_bound_the_oldest_goes_and_what_is_over_does_not_count() {
     });
 }
 
+#[test]
+fn nobodys_sessions_are_bounded_in_each_drawer() {
+    each(|backend| async move {
+        let nobody = |name: u8| SessionKey { drawer: u16::from(name / 100), name: SessionName([name; 12]) };
+        let open = |name: u8| backend.open_session(nobody(name), record("", NOW + i64::from(name)), 20, None);
+        for name in (1..=20).chain(101..=120) {
+            assert_eq!(open(name).await.unwrap(), OpenedSession::Opened(0), "{name}");
+        }
+        assert_eq!(open(21).await.unwrap(), OpenedSession::Opened(3), "one, and a tenth of all");
+        for (name, live) in [(1, false), (3, false), (4, true), (21, true), (101, true)] {
+            let found = backend.session(nobody(name), NOW + 200).await.unwrap();
+            assert_eq!(matches!(found, FoundSession::Live(_)), live, "{name}");
+        }
+        // What was replaced is only remembered.
+        assert!(backend.end_session(nobody(4), None, 50, NOW + 200).await.unwrap().is_some());
+        for name in 22..=24 {
+            assert_eq!(open(name).await.unwrap(), OpenedSession::Opened(0), "{name}");
+        }
+        assert_eq!(open(25).await.unwrap(), OpenedSession::Opened(3));
+    });
+}
+
 /// Redis removes by itself what is over; the file is swept.
 #[test]
 fn what_is_over_leaves_nothing_behind_in_the_file() {

@@ -46,17 +46,13 @@ impl Durable {
         self.wait_for(redis, redis.lane(partition), &redis.key(partition)).await
     }
 
-    /// The same, of what was written to a drawer of sessions.
-    pub(super) async fn wait_drawer(&self, redis: &Redis, drawer: u16) -> Result<(), Fault> {
-        self.wait_for(redis, redis.lane(drawer), &redis.drawer_key(drawer)).await
-    }
-
     /// The same, of what was written about the whole store.
     pub(super) async fn wait_meta(&self, redis: &Redis) -> Result<(), Fault> {
         self.wait_for(redis, 0, &redis.meta_key()).await
     }
 
-    async fn wait_for(&self, redis: &Redis, lane: usize, key: &str) -> Result<(), Fault> {
+    /// The same, of what was written to a key on a writing connection.
+    pub(super) async fn wait_for(&self, redis: &Redis, lane: usize, key: &str) -> Result<(), Fault> {
         let millis = PATIENCE.as_millis().to_string();
         match self.wait {
             Wait::Nothing => Ok(()),

@@ -186,11 +186,6 @@ impl Redis {
         format!("{}:{{{partition:04}}}", self.prefix)
     }
 
-    /// The prefix of the keys of a drawer of sessions.
-    pub(super) fn drawer_key(&self, drawer: u16) -> String {
-        format!("{}:{{s{drawer:04}}}", self.prefix)
-    }
-
     /// The prefix of the keys about nodes.
     pub(super) fn nodes_key(&self) -> String {
         format!("{}:{{nodes}}", self.prefix)
@@ -221,14 +216,14 @@ impl Redis {
         self.invoke(&self.reader, self.key(partition), function, args).await
     }
 
-    /// Calls a function that changes a drawer of sessions.
-    pub(super) async fn drawer(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        self.invoke(&self.lanes[self.lane(drawer)], self.drawer_key(drawer), function, args).await
+    /// Calls a function that changes what is not a partition's.
+    pub(super) async fn call_at(&self, lane: u16, key: String, name: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.lanes[self.lane(lane)], key, name, args).await
     }
 
-    /// Calls a function that only reads a drawer of sessions.
-    pub(super) async fn look_drawer(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        self.invoke(&self.reader, self.drawer_key(drawer), function, args).await
+    /// Calls a function that only reads that.
+    pub(super) async fn look_at(&self, key: String, name: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.invoke(&self.reader, key, name, args).await
     }
 
     /// Calls a function about nodes.
@@ -284,6 +279,11 @@ impl Redis {
         let ids: Vec<String> = ids.into_iter().map(|id| format!("{id}-0")).collect();
         let removed: FredResult<Value> = self.lanes[self.lane(partition)].xdel(key, ids).await;
         removed.map(drop).map_err(fault)
+    }
+
+    /// A value.
+    pub(super) async fn value(&self, key: String) -> Result<Option<Bytes>, Fault> {
+        self.reader.get(key).await.map_err(fault)
     }
 
     /// Fields of a hash.

@@ -1,12 +1,13 @@
-//! Sessions in Redis: each a hash with a time to live, in the drawer of its user or in one at random.
+//! Sessions in Redis: each a value with a time to live, in the drawer of its user or in one at random.
 //!
-//! Invariant: a drawer is a hash tag of its own, and all that concerns a session is one function call in
+//! Invariant: a drawer is a hash tag of its own, and all that changes a session is one function call in
 //! it; how many partitions there are plays no part, so a resize leaves sessions where they are.
 
 use fred::types::Value;
 
 use super::{
     Cluster, Core,
+    pack::{Packer, Unpacker},
     redis::{Fault, arg, int, list, number, raw},
 };
 use crate::{
@@ -20,52 +21,54 @@ use crate::{
     error::{Error, Result},
 };
 
+/// How many values a session is; one that was replaced is only the first of them. The functions know.
+const VALUES: u32 = 13;
+
+fn pack(record: &SessionRecord) -> Vec<u8> {
+    let Issued { digest, at, former } = record.issued;
+    let mut packer = Packer::default();
+    packer.array(VALUES as usize).int(record.until).int(record.rev as i64).bytes(&digest);
+    packer.int(record.created).int(record.seen).int(record.ends).int(at);
+    packer.bytes(record.user.as_deref().unwrap_or_default().as_bytes());
+    packer.bytes(record.agent.as_bytes()).bytes(&record.data);
+    match former {
+        Some(former) => packer.bytes(&former.digest).bytes(&former.nonce).int(former.until),
+        None => packer.bytes(b"").bytes(b"").int(0),
+    };
+    packer.done()
+}
+
+fn unpack(bytes: &[u8]) -> Option<SessionRecord> {
+    let mut read = Unpacker::array(bytes, VALUES)?;
+    let (until, rev, digest) = (read.int()?, read.int()? as u64, read.bytes()?.try_into().ok()?);
+    let (created, seen, ends, at) = (read.int()?, read.int()?, read.int()?, read.int()?);
+    let user = Some(read.text()?.to_owned()).filter(|user| !user.is_empty());
+    let (agent, data) = (read.text()?.to_owned(), read.bytes()?.to_vec());
+    let former = match (read.bytes()?, read.bytes()?, read.int()?) {
+        ([], ..) => None,
+        (digest, nonce, until) => {
+            Some(Former { digest: digest.try_into().ok()?, nonce: nonce.try_into().ok()?, until })
+        }
+    };
+    let issued = Issued { digest, at, former };
+    Some(SessionRecord { user, created, seen, until, ends, rev, agent, data, issued })
+}
+
+fn record(bytes: &[u8]) -> Result<SessionRecord> {
+    unpack(bytes).ok_or_else(unreadable)
+}
+
 /// What Redis says that was not asked for.
 fn unreadable() -> Error {
     Error::new("what Redis answered of a session cannot be read").code("redis")
 }
 
-fn bytes(value: &Value) -> Result<[u8; 16]> {
-    raw(value.clone()).try_into().map_err(|_| unreadable())
-}
-
-/// The fields of a session, in the order in which the functions answer them.
-fn record(fields: &[Value]) -> Result<SessionRecord> {
-    let [user, created, seen, until, ends, rev, agent, data, digest, at, former, nonce, grace] = fields else {
-        return Err(unreadable());
-    };
-    let former = match former {
-        Value::Null => None,
-        former => Some(Former { digest: bytes(former)?, nonce: bytes(nonce)?, until: int(grace) }),
-    };
-    Ok(SessionRecord {
-        user: user.as_string(),
-        created: int(created),
-        seen: int(seen),
-        until: int(until),
-        ends: int(ends),
-        rev: int(rev) as u64,
-        agent: agent.as_string().unwrap_or_default(),
-        data: raw(data.clone()),
-        issued: Issued { digest: bytes(digest)?, at: int(at), former },
-    })
-}
-
-/// What happened, and the rest of the answer.
-fn said(answer: Value) -> (String, Vec<Value>) {
-    let mut answer = list(answer);
-    if answer.is_empty() {
-        return (String::new(), answer);
-    }
-    let what = answer.remove(0).as_string().unwrap_or_default();
-    (what, answer)
-}
-
 fn changed(answer: Value) -> Result<ChangedSession> {
-    let (what, fields) = said(answer);
+    let mut answer = list(answer).into_iter();
+    let what = answer.next().and_then(|what| what.as_string()).unwrap_or_default();
     match what.as_str() {
         "changed" => Ok(ChangedSession::Changed),
-        "conflict" => Ok(ChangedSession::Conflict(record(&fields)?)),
+        "conflict" => Ok(ChangedSession::Conflict(record(&answer.next().map(raw).unwrap_or_default())?)),
         "gone" => Ok(ChangedSession::Gone),
         _ => Err(unreadable()),
     }
@@ -76,25 +79,35 @@ fn text(name: SessionName) -> Value {
 }
 
 impl Core {
+    /// The prefix of a drawer's keys.
+    fn drawer(&self, drawer: u16) -> String {
+        format!("{}:{{s{drawer:04}}}", self.redis.prefix())
+    }
+
     /// Calls a function that changes a drawer, and answers when that is as durable as configured.
     async fn drawn(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let answer = self.redis.drawer(drawer, function, args).await?;
-        self.durable.wait_drawer(&self.redis, drawer).await?;
+        let key = self.drawer(drawer);
+        let answer = self.redis.call_at(drawer, key.clone(), function, args).await?;
+        self.durable.wait_for(&self.redis, self.redis.lane(drawer), &key).await?;
         Ok(answer)
     }
 }
 
 impl Sessions for Cluster {
+    /// A plain read: with every request, so no function is worth its time.
     fn session(&self, key: SessionKey, now: i64) -> Fut<'_, Result<FoundSession>> {
         Box::pin(async move {
-            let args = vec![text(key.name), number(now)];
-            let (what, fields) = said(self.core.redis.look_drawer(key.drawer, "session", args).await?);
-            match what.as_str() {
-                "live" => Ok(FoundSession::Live(record(&fields)?)),
-                "replaced" => Ok(FoundSession::Replaced),
-                "nothing" => Ok(FoundSession::Nothing),
-                _ => Err(unreadable()),
-            }
+            let key = format!("{}:id:{}", self.core.drawer(key.drawer), key.name);
+            let Some(bytes) = self.core.redis.value(key).await? else { return Ok(FoundSession::Nothing) };
+            let replaced = Unpacker::array(&bytes, 1).map(|mut read| read.int().unwrap_or(0));
+            Ok(match replaced {
+                Some(until) if until > now => FoundSession::Replaced,
+                Some(_) => FoundSession::Nothing,
+                None => {
+                    let record = record(&bytes)?;
+                    if record.until > now { FoundSession::Live(record) } else { FoundSession::Nothing }
+                }
+            })
         })
     }
 
@@ -102,29 +115,16 @@ impl Sessions for Cluster {
         &self,
         key: SessionKey,
         record: SessionRecord,
-        per_user: usize,
+        most: usize,
         era: Option<i64>,
     ) -> Fut<'_, Result<OpenedSession>> {
         Box::pin(async move {
-            let args = vec![
-                text(key.name),
-                number(per_user),
-                arg(era.map(|era| era.to_string()).unwrap_or_default()),
-                arg(record.user.unwrap_or_default()),
-                number(record.created),
-                number(record.seen),
-                number(record.until),
-                number(record.ends),
-                number(record.rev),
-                arg(record.agent),
-                arg(record.data),
-                arg(record.issued.digest.to_vec()),
-                number(record.issued.at),
-            ];
-            let (what, rest) = said(self.core.drawn(key.drawer, "session_open", args).await?);
-            match what.as_str() {
-                "opened" => Ok(OpenedSession::Opened(rest.first().map_or(0, int) as usize)),
-                "revoked" => Ok(OpenedSession::Revoked),
+            let era = era.map(|era| era.to_string()).unwrap_or_default();
+            let args = vec![text(key.name), number(most), arg(era), arg(pack(&record))];
+            let answer = list(self.core.drawn(key.drawer, "session_open", args).await?);
+            match answer.first().and_then(|what| what.as_string()).as_deref() {
+                Some("opened") => Ok(OpenedSession::Opened(answer.get(1).map_or(0, int) as usize)),
+                Some("revoked") => Ok(OpenedSession::Revoked),
                 _ => Err(unreadable()),
             }
         })
@@ -140,7 +140,8 @@ impl Sessions for Cluster {
     fn touch_session(&self, key: SessionKey, used: Use) -> Fut<'_, Result<bool>> {
         Box::pin(async move {
             let args = vec![text(key.name), number(used.now), number(used.until)];
-            Ok(int(&self.core.redis.drawer(key.drawer, "session_touch", args).await?) == 1)
+            let drawer = self.core.drawer(key.drawer);
+            Ok(int(&self.core.redis.call_at(key.drawer, drawer, "session_touch", args).await?) == 1)
         })
     }
 
@@ -170,8 +171,8 @@ impl Sessions for Cluster {
     ) -> Fut<'_, Result<Option<SessionRecord>>> {
         Box::pin(async move {
             let args = vec![text(key.name), arg(user.unwrap_or_default()), number(mark), number(now)];
-            let fields = list(self.core.drawn(key.drawer, "session_end", args).await?);
-            if fields.is_empty() { Ok(None) } else { record(&fields).map(Some) }
+            let bytes = raw(self.core.drawn(key.drawer, "session_end", args).await?);
+            if bytes.is_empty() { Ok(None) } else { record(&bytes).map(Some) }
         })
     }
 
@@ -186,20 +187,51 @@ impl Sessions for Cluster {
 
     fn sessions_of(&self, user: String, now: i64) -> Fut<'_, Result<Vec<(SessionName, SessionRecord)>>> {
         Box::pin(async move {
-            let drawer = drawer_of(&user);
-            let found = self.core.redis.look_drawer(drawer, "sessions", vec![arg(user), number(now)]).await?;
-            let one = |found: Value| {
-                let (name, fields) = said(found);
-                Ok((name.parse()?, record(&fields)?))
+            let drawer = self.core.drawer(drawer_of(&user));
+            let found = list(self.core.redis.look_at(drawer, "sessions", vec![arg(user), number(now)]).await?);
+            let one = |pair: &[Value]| {
+                let name = pair[0].as_string().unwrap_or_default().parse()?;
+                Ok((name, SessionRecord { data: Vec::new(), ..record(&raw(pair[1].clone()))? }))
             };
-            list(found).into_iter().map(one).collect()
+            found.chunks_exact(2).map(one).collect()
         })
     }
 
     fn session_era(&self, user: String) -> Fut<'_, Result<i64>> {
         Box::pin(async move {
-            let drawer = drawer_of(&user);
-            Ok(int(&self.core.redis.look_drawer(drawer, "session_era", vec![arg(user)]).await?))
+            let drawer = self.core.drawer(drawer_of(&user));
+            Ok(int(&self.core.redis.look_at(drawer, "session_era", vec![arg(user)]).await?))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_of_a_session_never_changes() {
+        let former = Former { digest: [1; 16], nonce: [0xff; 16], until: 7 };
+        let mut record = SessionRecord {
+            user: Some("ann".into()),
+            created: 1_767_225_600_000,
+            seen: 2,
+            until: 3,
+            ends: 4,
+            rev: 5,
+            agent: "B".into(),
+            data: b"{}".to_vec(),
+            issued: Issued { digest: [0xee; 16], at: 6, former: Some(former) },
+        };
+        let bytes = pack(&record);
+        // Sessions outlive builds: a failure here means that all are lost.
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (digest, old, nonce) = ("ee".repeat(16), "01".repeat(16), "ff".repeat(16));
+        let expected = format!("9d0305b0{digest}cf0000019b76daa8000204 06a3616e6ea142a27b7db0{old}b0{nonce}07");
+        assert_eq!(hex, expected.replace(' ', ""));
+        assert_eq!(unpack(&bytes), Some(record.clone()));
+        (record.user, record.issued.former) = (None, None);
+        assert_eq!(unpack(&pack(&record)), Some(record));
+        assert_eq!(unpack(&bytes[..bytes.len() - 1]), None);
     }
 }

@@ -26,8 +26,10 @@ const SESSIONS: &str = "
 CREATE TABLE sessions(
   name BLOB PRIMARY KEY, user TEXT, created INTEGER NOT NULL, seen INTEGER NOT NULL, until INTEGER NOT NULL,
   ends INTEGER NOT NULL, rev INTEGER NOT NULL, agent TEXT NOT NULL, data BLOB NOT NULL,
-  digest BLOB, issued INTEGER NOT NULL, former BLOB, nonce BLOB, former_until INTEGER) WITHOUT ROWID;
+  digest BLOB, issued INTEGER NOT NULL, former BLOB, nonce BLOB, former_until INTEGER, drawer INTEGER NOT NULL)
+  WITHOUT ROWID;
 CREATE INDEX sessions_user ON sessions(user, created) WHERE user IS NOT NULL;
+CREATE INDEX sessions_drawer ON sessions(drawer, created) WHERE user IS NULL AND digest IS NOT NULL;
 CREATE INDEX sessions_until ON sessions(until);
 CREATE TABLE session_eras(user TEXT PRIMARY KEY, era INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
 ";

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const COLUMNS: &str =
-    "name, user, created, seen, until, ends, rev, agent, data, digest, issued, former, nonce, former_until";
+    "name, user, created, seen, until, ends, rev, agent, data, digest, issued, former, nonce, former_until, drawer";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
     let former = match (row.get(11)?, row.get(12)?, row.get(13)?) {
@@ -64,42 +64,48 @@ fn era(db: &Connection, user: &str) -> rusqlite::Result<i64> {
     Ok(era.optional()?.unwrap_or(0))
 }
 
-/// Ends the oldest sessions of a user until there is room for one more; how many.
-fn room(db: &Connection, user: &str, most: usize, now: i64) -> rusqlite::Result<usize> {
-    db.prepare_cached("DELETE FROM sessions WHERE user = ? AND until <= ?")?.execute(params![user, now])?;
-    let open: i64 =
-        db.prepare_cached("SELECT count(*) FROM sessions WHERE user = ?")?.query_row([user], |row| row.get(0))?;
-    let over = open + 1 - most as i64;
+/// Ends the oldest sessions of a user, or of nobody in a drawer, until there is room for one more; how many.
+/// What was replaced is none.
+fn room(db: &Connection, drawer: u16, user: Option<&str>, most: usize, now: i64) -> rusqlite::Result<usize> {
+    let (whose, more) = match user {
+        Some(_) => ("user = ?1 AND until > ?3", 0),
+        None => ("user IS NULL AND drawer = ?2 AND digest IS NOT NULL AND until > ?3", most / 10),
+    };
+    let live: i64 = db
+        .prepare_cached(&format!("SELECT count(*) FROM sessions WHERE {whose}"))?
+        .query_row(params![user, drawer, now], |row| row.get(0))?;
+    let over = live + 1 - most as i64;
     if over <= 0 {
         return Ok(0);
     }
-    db.prepare_cached(
-        "DELETE FROM sessions WHERE name IN
-         (SELECT name FROM sessions WHERE user = ? ORDER BY created, name LIMIT ?)",
-    )?
-    .execute(params![user, over])
+    let oldest = format!("SELECT name FROM sessions WHERE {whose} ORDER BY created, name LIMIT ?4");
+    db.prepare_cached(&format!("DELETE FROM sessions WHERE name IN ({oldest})"))?.execute(params![
+        user,
+        drawer,
+        now,
+        over + more as i64
+    ])
 }
 
 fn open(
     db: &Connection,
-    name: SessionName,
+    key: SessionKey,
     new: &SessionRecord,
-    per_user: usize,
+    most: usize,
     asked: Option<i64>,
 ) -> Result<OpenedSession, Abort> {
-    let mut over = 0;
-    if let Some(user) = &new.user {
-        if let Some(asked) = asked
-            && era(db, user)? != asked
-        {
-            return Ok(OpenedSession::Revoked);
-        }
-        over = room(db, user, per_user, new.seen)?;
+    if let (Some(user), Some(asked)) = (&new.user, asked)
+        && era(db, user)? != asked
+    {
+        return Ok(OpenedSession::Revoked);
     }
+    let over = room(db, key.drawer, new.user.as_deref(), most, new.seen)?;
     let Issued { digest, at, former } = new.issued;
-    db.prepare_cached(&format!("INSERT INTO sessions({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))?
-        .execute(params![
-        name.0,
+    db.prepare_cached(&format!(
+        "INSERT INTO sessions({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ))?
+    .execute(params![
+        key.name.0,
         new.user,
         new.created,
         new.seen,
@@ -112,7 +118,8 @@ fn open(
         at,
         former.map(|former| former.digest),
         former.map(|former| former.nonce),
-        former.map(|former| former.until)
+        former.map(|former| former.until),
+        key.drawer
     ])?;
     Ok(OpenedSession::Opened(over))
 }
@@ -226,12 +233,12 @@ impl Sessions for Embedded {
         &self,
         key: SessionKey,
         record: SessionRecord,
-        per_user: usize,
+        most: usize,
         era: Option<i64>,
     ) -> Fut<'_, Result<OpenedSession>> {
-        Box::pin(async move {
-            chores::write(self.writer()?, move |group| open(group.db, key.name, &record, per_user, era)).await
-        })
+        Box::pin(
+            async move { chores::write(self.writer()?, move |group| open(group.db, key, &record, most, era)).await },
+        )
     }
 
     fn write_session(&self, key: SessionKey, rev: u64, data: Vec<u8>, used: Use) -> Fut<'_, Result<ChangedSession>> {

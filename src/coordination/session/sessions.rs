@@ -15,8 +15,8 @@ use crate::{
     backend::{
         Backend,
         sessions::{
-            ChangedSession, Former, FoundSession, Issued, OpenedSession, SessionKey, SessionName, SessionRecord, Use,
-            drawer_of,
+            ChangedSession, DRAWERS, Former, FoundSession, Issued, OpenedSession, SessionKey, SessionName,
+            SessionRecord, Use, drawer_of,
         },
     },
     clock::Clock,
@@ -165,7 +165,7 @@ impl Sessions {
         agent: &str,
         era: Option<i64>,
     ) -> Result<Option<SessionRecord>> {
-        let Settings { absolute, per_user, .. } = &self.inner.settings;
+        let Settings { absolute, per_user, anonymous, .. } = &self.inner.settings;
         let now = self.now();
         let ends = now.saturating_add(millis(*absolute));
         let record = SessionRecord {
@@ -179,7 +179,8 @@ impl Sessions {
             data,
             issued: Issued { digest: id.digest(), at: now, former: None },
         };
-        Ok(match self.inner.backend.open_session(id.key, record.clone(), *per_user, era).await? {
+        let most = user.map_or_else(|| anonymous.div_ceil(usize::from(DRAWERS)), |_| *per_user);
+        Ok(match self.inner.backend.open_session(id.key, record.clone(), most, era).await? {
             OpenedSession::Opened(evicted) => {
                 self.count("opened", 1);
                 self.count("evicted", evicted);

@@ -27,6 +27,8 @@ pub struct Settings {
     pub secure: Secure,
     /// Sessions of one user at once.
     pub per_user: usize,
+    /// Sessions of nobody at once, about.
+    pub anonymous: usize,
     /// The largest data of one, as JSON, in bytes.
     pub bytes: usize,
     /// What cookies are signed with: one or several texts separated by white space, of which the first
@@ -56,6 +58,7 @@ impl Default for Settings {
             cookie: "session".into(),
             secure: Secure::Auto,
             per_user: 100,
+            anonymous: 1_000_000,
             bytes: 4 << 10,
             secret: Secret::default(),
         }
@@ -65,6 +68,8 @@ impl Default for Settings {
 impl Settings {
     /// Sessions of one user, at most: all are looked through when one is opened.
     pub const MOST_PER_USER: usize = 1000;
+    /// Sessions of nobody, at most: those of a drawer are looked through when there are too many.
+    pub const MOST_ANONYMOUS: usize = 4_000_000;
     /// Data of one session, at most: it is read with every request.
     pub const MOST_BYTES: usize = 64 << 10;
     /// The shortest secret.
@@ -87,6 +92,9 @@ impl Settings {
         }
         if !(1..=Self::MOST_PER_USER).contains(&self.per_user) {
             return wrong(format!("session per_user is {}: expected 1 to {}", self.per_user, Self::MOST_PER_USER));
+        }
+        if !(1..=Self::MOST_ANONYMOUS).contains(&self.anonymous) {
+            return wrong(format!("session anonymous is {}: expected 1 to {}", self.anonymous, Self::MOST_ANONYMOUS));
         }
         if !(2..=Self::MOST_BYTES).contains(&self.bytes) {
             return wrong(format!("session bytes is {}: expected 2 to {} bytes", self.bytes, Self::MOST_BYTES));
@@ -126,6 +134,7 @@ mod tests {
         assert!(with(|s| s.idle = Duration::from_secs(1 << 30)).contains("absolute"));
         assert!(with(|s| s.grace = s.rotate).contains("grace"));
         assert!(with(|s| s.per_user = 0).contains("per_user"));
+        assert!(with(|s| s.anonymous = 0).contains("anonymous"));
         assert!(with(|s| s.bytes = 1 << 20).contains("bytes"));
         for cookie in ["", "a=b", "__Host-x"] {
             let settings = Settings { cookie: cookie.into(), ..Settings::default() };

@@ -1,45 +1,41 @@
 -- Sessions. keys[1] of these is the prefix of a drawer, such as greenroom:{s0042}; all sessions of a user are
 -- in one. Times are those of the nodes; those of Redis only remove what is over.
 --
---   :id:<name>   hash    u c s x e r a d: user created seen until ends rev agent data; h i: digest of the secret,
---                        since when; p n y: digest and nonce of the one before, end of its grace. Only x: replaced
---   :of:<user>   zset    created → name
+--   :id:<name>   string  {until rev digest created seen ends issued user agent data former nonce grace}, or
+--                        {until} of one that was replaced. Nobody's user and no former secret are empty
+--   :of:<user>   zset    created → name; of nobody: those of the drawer
 --   :era:<user>  string  changes whenever all of them are ended
-local session = { fields = { 'u', 'c', 's', 'x', 'e', 'r', 'a', 'd', 'h', 'i', 'p', 'n', 'y' } }
+local session = {}
 
--- What is there under a name and not over: the fields, or nil; and whether it is live.
-function session.at(p, name, now)
-  local v = redis.call('HMGET', p .. ':id:' .. name, unpack(session.fields))
-  if v[4] and tonumber(v[4]) > now then return v, v[9] and true end
+-- What is there under a name and not over, or nil; whether it is live; and its bytes.
+function session.get(p, name, now)
+  local packed = redis.call('GET', p .. ':id:' .. name)
+  local s = packed and cmsgpack.unpack(packed)
+  if s and s[1] > now then return s, #s > 1, packed end
 end
 
--- Redis removes a key when it is over.
-function session.expire(key, time)
-  redis.call('PEXPIRE', key, str(math.max(time, 1)))
+-- Redis removes it when it is over.
+function session.put(p, name, now, s)
+  redis.call('SET', p .. ':id:' .. name, cmsgpack.pack(s), 'PX', str(math.max(s[1] - now, 1)))
 end
 
 -- It is used: now, until.
-function session.use(p, name, now, to)
-  redis.call('HSET', p .. ':id:' .. name, 's', now, 'x', to)
-  session.expire(p .. ':id:' .. name, tonumber(to) - tonumber(now))
+function session.use(p, name, s, now, to)
+  s[1], s[5] = tonumber(to), now
+  session.put(p, name, now, s)
 end
 
--- name, now. {nothing}, {replaced}, or {live fields …}.
-function session.find(keys, args)
-  local v, live = session.at(keys[1], args[1], tonumber(args[2]))
-  if not v then return { 'nothing' } end
-  if not live then return { 'replaced' } end
-  return { 'live', unpack(v) }
-end
-
--- Ends the oldest sessions of a user until there is room for one more; how many.
+-- Ends the oldest sessions until there is room for one more; how many. Nobody's are many, so some room more is
+-- made than is asked for.
 function session.room(p, user, most, now)
-  local set, live = p .. ':of:' .. user, {}
+  local set, live, more = p .. ':of:' .. user, {}, 0
   if redis.call('ZCARD', set) < most then return 0 end
   for _, name in ipairs(redis.call('ZRANGE', set, 0, -1)) do
-    if session.at(p, name, now) then live[#live + 1] = name else redis.call('ZREM', set, name) end
+    if session.get(p, name, now) then live[#live + 1] = name else redis.call('ZREM', set, name) end
   end
-  local over = math.max(#live + 1 - most, 0)
+  if #live < most then return 0 end
+  if user == '' then more = math.floor(most / 10) end
+  local over = #live + 1 - most + more
   for n = 1, over do
     redis.call('DEL', p .. ':id:' .. live[n])
     redis.call('ZREM', set, live[n])
@@ -47,69 +43,58 @@ function session.room(p, user, most, now)
   return over
 end
 
--- name, most of a user, era (or empty), user (or empty), created, seen, until, ends, rev, agent, data, digest, since.
+-- name, most, era (or empty), session.
 function session.open(keys, args)
-  local p, name, user, now, over = keys[1], args[1], args[4], tonumber(args[6]), 0
-  local key, set = p .. ':id:' .. name, p .. ':of:' .. user
-  if user ~= '' then
-    if args[3] ~= '' and (redis.call('GET', p .. ':era:' .. user) or '0') ~= args[3] then return { 'revoked' } end
-    over = session.room(p, user, tonumber(args[2]), now)
-    redis.call('ZADD', set, args[5], name)
-    local ends = tonumber(args[8]) - now
-    if redis.call('PTTL', set) < ends then session.expire(set, ends) end
-    redis.call('HSET', key, 'u', user)
-  end
-  redis.call('HSET', key, 'c', args[5], 'e', args[8], 'r', args[9], 'a', args[10], 'd', args[11], 'h', args[12], 'i', args[13])
-  session.use(p, name, args[6], args[7])
+  local p, name, s = keys[1], args[1], cmsgpack.unpack(args[4])
+  local user, now, ends = s[8], s[5], s[6]
+  if args[3] ~= '' and (redis.call('GET', p .. ':era:' .. user) or '0') ~= args[3] then return { 'revoked' } end
+  local over, set = session.room(p, user, tonumber(args[2]), now), p .. ':of:' .. user
+  redis.call('ZADD', set, str(s[4]), name)
+  if redis.call('PTTL', set) < ends - now then redis.call('PEXPIRE', set, str(ends - now)) end
+  session.put(p, name, now, s)
   return { 'opened', over }
 end
 
 -- name, rev, now, until, data.
 function session.write(keys, args)
-  local v, live = session.at(keys[1], args[1], tonumber(args[3]))
+  local now = tonumber(args[3])
+  local s, live, packed = session.get(keys[1], args[1], now)
   if not live then return { 'gone' } end
-  if v[6] ~= args[2] then return { 'conflict', unpack(v) } end
-  redis.call('HSET', keys[1] .. ':id:' .. args[1], 'd', args[5], 'r', str(tonumber(v[6]) + 1))
-  session.use(keys[1], args[1], args[3], args[4])
+  if s[2] ~= tonumber(args[2]) then return { 'conflict', packed } end
+  s[2], s[10] = s[2] + 1, args[5]
+  session.use(keys[1], args[1], s, now, args[4])
   return { 'changed' }
 end
 
 -- name, now, until.
 function session.touch(keys, args)
-  local _, live = session.at(keys[1], args[1], tonumber(args[2]))
+  local now = tonumber(args[2])
+  local s, live = session.get(keys[1], args[1], now)
   if not live then return 0 end
-  session.use(keys[1], args[1], args[2], args[3])
+  session.use(keys[1], args[1], s, now, args[3])
   return 1
 end
 
 -- name, digest it has, now, until, digest it gets, since, and if the one before has a grace its nonce and end.
 function session.renew(keys, args)
-  local v, live = session.at(keys[1], args[1], tonumber(args[3]))
-  local key = keys[1] .. ':id:' .. args[1]
+  local now = tonumber(args[3])
+  local s, live, packed = session.get(keys[1], args[1], now)
   if not live then return { 'gone' } end
-  if v[9] ~= args[2] then return { 'conflict', unpack(v) } end
-  redis.call('HSET', key, 'h', args[5], 'i', args[6])
-  if args[7] then
-    redis.call('HSET', key, 'p', args[2], 'n', args[7], 'y', args[8])
-  else
-    redis.call('HDEL', key, 'p', 'n', 'y')
-  end
-  session.use(keys[1], args[1], args[3], args[4])
+  if s[3] ~= args[2] then return { 'conflict', packed } end
+  s[3], s[7] = args[5], tonumber(args[6])
+  if args[7] then s[11], s[12], s[13] = args[2], args[7], tonumber(args[8]) else s[11], s[12], s[13] = '', '', 0 end
+  session.use(keys[1], args[1], s, now, args[4])
   return { 'changed' }
 end
 
--- name, user (or empty: whose it is), mark, now. How it was, or {}.
+-- name, user (or empty: whose it is), mark, now. How it was, or empty.
 function session.finish(keys, args)
   local p, name, mark, now = keys[1], args[1], tonumber(args[3]), tonumber(args[4])
-  local v, live = session.at(p, name, now)
-  if not live or (args[2] ~= '' and v[1] ~= args[2]) then return {} end
-  redis.call('DEL', p .. ':id:' .. name)
-  if v[1] then redis.call('ZREM', p .. ':of:' .. v[1], name) end
-  if mark > 0 then
-    redis.call('HSET', p .. ':id:' .. name, 'x', str(now + mark))
-    session.expire(p .. ':id:' .. name, mark)
-  end
-  return v
+  local s, live, packed = session.get(p, name, now)
+  if not live or (args[2] ~= '' and s[8] ~= args[2]) then return '' end
+  redis.call('ZREM', p .. ':of:' .. s[8], name)
+  if mark > 0 then session.put(p, name, now, { now + mark }) else redis.call('DEL', p .. ':id:' .. name) end
+  return packed
 end
 
 -- Ends all of a user: user, name of the one that stays (or empty), now, how long the era is kept. How many.
@@ -118,7 +103,7 @@ function session.finish_all(keys, args)
   local set, era = p .. ':of:' .. user, p .. ':era:' .. user
   for _, name in ipairs(redis.call('ZRANGE', set, 0, -1)) do
     if name ~= args[2] then
-      if session.at(p, name, now) then count = count + 1 end
+      if session.get(p, name, now) then count = count + 1 end
       redis.call('DEL', p .. ':id:' .. name)
       redis.call('ZREM', set, name)
     end
@@ -127,15 +112,14 @@ function session.finish_all(keys, args)
   return count
 end
 
--- All of a user: user, now. Name and fields of each, data left out.
+-- All of a user: user, now. Name and session of each.
 function session.list(keys, args)
   local p, now, answer = keys[1], tonumber(args[2]), {}
   for _, name in ipairs(redis.call('ZRANGE', p .. ':of:' .. args[1], 0, -1)) do
-    local v = session.at(p, name, now)
-    if v then
-      v[8] = ''
-      table.insert(v, 1, name)
-      answer[#answer + 1] = v
+    local s, _, packed = session.get(p, name, now)
+    if s then
+      answer[#answer + 1] = name
+      answer[#answer + 1] = packed
     end
   end
   return answer
