@@ -20,6 +20,7 @@ mod story;
 mod target;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod trouble;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -108,6 +109,7 @@ enum Verb {
     Send(send::Send),
     Request(request::Request),
     Dead(dead::Dead),
+    Topics(topics::Topics),
     Replay(replay::Replay),
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
@@ -175,6 +177,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Send(command) => command.run(&cx),
         Verb::Request(command) => command.run(&cx),
         Verb::Dead(command) => command.run(&cx),
+        Verb::Topics(command) => command.run(&cx),
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),

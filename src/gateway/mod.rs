@@ -14,7 +14,7 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
-//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `nodes`, `operations` behind
+//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `topics`, `topic_events`, `nodes`, `operations` behind
 //!   `admin`: the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 
 mod accepted;
@@ -44,6 +44,8 @@ pub mod server;
 pub mod settings;
 mod shared;
 mod signals;
+mod topic_events;
+mod topics;
 
 pub use decode::Checked;
 pub use extract::{Raw, Valid, ValidPath, ValidQuery};

@@ -25,7 +25,7 @@ use super::{
     requests,
     settings::Settings,
     shared::Shared,
-    signals,
+    signals, topics,
 };
 use crate::{
     feature::{Feature, Routes},
@@ -57,6 +57,14 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::redrive)
         .service(dead_letters::show)
         .service(dead_letters::discard)
+        .service(topics::list)
+        .service(topics::show)
+        .service(topics::read)
+        .service(topics::pause)
+        .service(topics::resume)
+        .service(topics::skip)
+        .service(topics::replay)
+        .service(topics::forget)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(operations::ledger)

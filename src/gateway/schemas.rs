@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "read by the OpenAPI document only")]
 
 mod story;
+mod topics;
 
 use std::collections::HashMap;
 
@@ -13,6 +14,9 @@ use utoipa::ToSchema;
 pub(crate) use story::StoryView;
 #[cfg(test)]
 pub(crate) use story::{LineView, WaitView};
+#[cfg(test)]
+pub(crate) use topics::{TopicEventView, TopicGroupView};
+pub(crate) use topics::{TopicEventsView, TopicPage, TopicView};
 
 /// How a request stands.
 #[derive(ToSchema)]

@@ -4,6 +4,7 @@ mod accepting;
 mod durable;
 mod operating;
 mod server;
+mod topics;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

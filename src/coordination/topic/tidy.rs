@@ -21,8 +21,8 @@ const HOUR: i64 = 3600 * 1000;
 
 /// Sees to it that what is kept will go in time.
 pub(super) fn plan(log: &mut Log, cx: &Context<Topics>) {
-    // A topic that nobody has declared yet.
-    if log.keep.ms == 0 {
+    // A topic that nobody has declared yet, or nothing in it.
+    if log.keep.ms == 0 || log.oldest() > log.last {
         return;
     }
     if log.tidy.is_none() {
