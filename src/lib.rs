@@ -52,3 +52,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/WORKFLOWS.md")]
 mod workflows {}
+
+/// And that of docs/TOPICS.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TOPICS.md")]
+mod topics {}
