@@ -34,6 +34,13 @@ pub(super) fn plan(log: &mut Log, cx: &Context<Topics>) {
     }
 }
 
+/// How long things are kept has changed: looks at once.
+pub(super) fn again(log: &mut Log, cx: &Context<Topics>) {
+    if log.oldest() <= log.last {
+        at(log, cx.about.now, cx);
+    }
+}
+
 fn at(log: &mut Log, time: i64, cx: &Context<Topics>) {
     let due = time.max(cx.about.now + PRESS);
     log.tidy = Some(due);
@@ -73,7 +80,9 @@ async fn pages(log: &mut Log, cx: &Context<Topics>) -> Option<i64> {
             log.forget_tail();
             return None;
         }
-        let found = page::from(&*cx.journal().shared.backend, &log.topic, log.shard, log.oldest()).await;
+        let shared = &cx.journal().shared;
+        let read = page::from(&*shared.backend, &log.topic, log.shard, log.oldest());
+        let found = page::within(shared, read).await;
         let page = match found {
             // One that is not there yet is not old.
             Ok(found) => found.filter(|page| page.first == log.oldest()),
