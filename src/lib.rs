@@ -72,3 +72,8 @@ mod workflows {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/SCHEDULES.md")]
 mod schedules {}
+
+/// And that of docs/TOPICS.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TOPICS.md")]
+mod topics {}

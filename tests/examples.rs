@@ -73,6 +73,18 @@ fn limits_make_everybody_wait_and_nobody_fail() {
     assert!(said.ends_with("ms, bob does not\n"), "{said}");
 }
 
+#[test]
+fn topic_reaches_each_group_once_and_who_comes_late() {
+    let said = run("topic");
+    assert!(said.starts_with("billing: ann owes 120, bob owes 40\n"), "{said}");
+    assert!(said.ends_with("stats came late: 3 orders, 160 in all\n"), "{said}");
+}
+
+#[test]
+fn broadcast_empties_caches() {
+    assert!(run("broadcast").ends_with("tea costs 450 now\n"));
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

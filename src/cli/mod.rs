@@ -25,6 +25,7 @@ mod story;
 mod target;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod trouble;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -114,6 +115,7 @@ enum Verb {
     Request(request::Request),
     Dead(dead::Dead),
     Schedules(schedules::Schedules),
+    Topics(topics::Topics),
     Replay(replay::Replay),
     Audit(audit::Audit),
     Nodes(nodes::Nodes),
@@ -189,6 +191,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Request(command) => command.run(&cx),
         Verb::Dead(command) => command.run(&cx),
         Verb::Schedules(command) => command.run(&cx),
+        Verb::Topics(command) => command.run(&cx),
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),

@@ -35,6 +35,15 @@ fn the_documented_forms_are_read() {
         "schedules reconcile --server http://127.0.0.1:1",
         "schedules reconcile pause",
         "schedules remind/ann delete --yes",
+        "topics list --json",
+        "topics show orders --server http://127.0.0.1:1",
+        "topics events orders --after 7.0 --limit 5",
+        "topics pause orders billing",
+        "topics resume orders billing",
+        "topics skip orders billing --yes",
+        "topics replay orders billing --since 2026-01-31T12:00:00Z",
+        "topics replay orders billing --all",
+        "topics forget orders billing -y",
         "replay --data d --patience 500ms --json",
         "audit --data d --json",
         "nodes --server http://127.0.0.1:1",
@@ -77,6 +86,9 @@ fn mistakes_are_refused_with_what_was_expected() {
         ("partitions resize", "<PARTITIONS>"),
         ("sessions ann --id AAAAAAAAAAAAAAAA", "--revoke"),
         ("sessions ann --revoke --id 7", "16 characters"),
+        ("topics replay orders billing", "--all"),
+        ("topics replay orders billing --since yesterday", "yesterday"),
+        ("topics pause orders", "<GROUP>"),
     ] {
         let error = parse(args).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{args}");
@@ -92,6 +104,7 @@ fn help_teaches_by_example_under_the_products_own_name() {
         "send",
         "request",
         "dead",
+        "topics",
         "replay",
         "audit",
         "nodes",

@@ -59,6 +59,11 @@ pub(crate) async fn metrics(node: Node) -> HttpResponse {
         Ok(Err(error)) => tracing::warn!(reason = %error, "the ledger cannot be read for a scrape"),
         Err(_) => tracing::warn!("the ledger was not read in time for a scrape"),
     }
+    match tokio::time::timeout(PATIENCE, node.topics()).await {
+        Ok(Ok(topics)) => node.metrics().topic_lags(&topics),
+        Ok(Err(error)) => tracing::warn!(reason = %error, "the topics cannot be read for a scrape"),
+        Err(_) => tracing::warn!("the topics were not read in time for a scrape"),
+    }
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))

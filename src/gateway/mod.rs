@@ -15,7 +15,8 @@
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
 //! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside.
-//! * `dead_letters`, `schedules`, `sessions`, `nodes`, `operations` behind `admin`: the operator's side.
+//! * `dead_letters`, `schedules`, `topics`, `topic_events`, `sessions`, `nodes`, `pauses`, `operations` behind
+//!   `admin`: the operator's side.
 //! * `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 //! * `cookies`; `affinity`: the one by which a load balancer brings a client back to its node. Sessions are in
 //!   [`coordination::session`](crate::coordination::session).
@@ -58,6 +59,8 @@ mod sessions;
 pub mod settings;
 mod shared;
 mod signals;
+mod topic_events;
+mod topics;
 
 pub(crate) use admin::is_local_host;
 pub use decode::Checked;

@@ -27,7 +27,7 @@ use super::{
     requests, schedules, sessions,
     settings::Settings,
     shared::Shared,
-    signals,
+    signals, topics,
 };
 use crate::{
     error::Result,
@@ -66,6 +66,14 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(schedules::delete)
         .service(connections::list)
         .service(connections::close)
+        .service(topics::list)
+        .service(topics::show)
+        .service(topics::read)
+        .service(topics::pause)
+        .service(topics::resume)
+        .service(topics::skip)
+        .service(topics::replay)
+        .service(topics::forget)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(sessions::list)

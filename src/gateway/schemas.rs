@@ -6,6 +6,7 @@
 pub(crate) mod connections;
 mod schedule;
 mod story;
+mod topics;
 
 use std::collections::HashMap;
 
@@ -19,6 +20,9 @@ pub(crate) use schedule::{SchedulePage, ScheduleView};
 pub(crate) use story::StoryView;
 #[cfg(test)]
 pub(crate) use story::{LineView, WaitView};
+#[cfg(test)]
+pub(crate) use topics::{TopicEventView, TopicGroupView};
+pub(crate) use topics::{TopicEventsView, TopicPage, TopicView};
 
 /// How a request stands.
 #[derive(ToSchema)]

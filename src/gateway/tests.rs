@@ -9,6 +9,7 @@ mod operating;
 mod schedules;
 mod server;
 mod sessions;
+mod topics;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -3,5 +3,6 @@
 
 mod live;
 mod schedules;
+mod broadcast;
 mod told;
 mod topic;

@@ -82,8 +82,8 @@ impl Actor for Topics {
 
 /// What became of an event for a group.
 pub(super) enum Delivered<'a> {
-    /// The last of its commands, if it became any.
-    To(Option<Tell<'a>>),
+    /// The last of its commands, if it became any, and the bytes of all.
+    To(Option<Tell<'a>>, usize),
     /// This build cannot read it.
     Unread(Error),
 }
@@ -99,16 +99,17 @@ pub(super) fn deliver<'a>(
     match route(kept) {
         Ok(tells) => {
             cx.journal().shared.metrics.topic_delivered(&log.topic, group);
-            let mut last = None;
+            let (mut last, mut bytes) = (None, 0);
             for (to, command) in tells {
+                bytes += command.get().len();
                 last = Some(cx.send(to, command));
             }
-            Delivered::To(last)
+            Delivered::To(last, bytes)
         }
         Err(error) if error.has_code(UNDECODABLE) => Delivered::Unread(error),
         Err(_) => {
             refuse(log, group, kept, cx);
-            Delivered::To(None)
+            Delivered::To(None, kept.value.get().len())
         }
     }
 }

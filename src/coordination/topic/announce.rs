@@ -14,7 +14,7 @@ use super::{
     actor::{Command, Topics},
     declare::{Declared, Registry},
     log::{Log, Reader},
-    shard_key, steer,
+    shard_key, steer, tidy,
 };
 use crate::{
     actor::Actor,
@@ -53,10 +53,11 @@ impl Declare {
         Self { shards: topic.shards, keep, groups: topic.groups.values().map(known).collect() }
     }
 
-    /// Whether a shard knows all of it.
+    /// Whether a shard knows all of it, and all groups go on.
     fn is_known(&self, log: &Log) -> bool {
+        let goes_on = |reader: &Reader| reader.next.is_none() || reader.paused;
         (log.shards, log.keep) == (self.shards, self.keep)
-            && self.groups.iter().all(|group| log.groups.contains_key(&group.name))
+            && self.groups.iter().all(|group| log.groups.get(&group.name).is_some_and(goes_on))
     }
 }
 
@@ -97,16 +98,18 @@ async fn tell(shared: &Shared, topic: &str, declare: &Declare) -> Result<()> {
 
 /// A shard is told.
 pub(super) fn declared(log: &mut Log, declare: Declare, cx: &Context<Topics>) {
-    (log.shards, log.keep) = (declare.shards, declare.keep);
+    log.shards = declare.shards;
+    if std::mem::replace(&mut log.keep, declare.keep) != declare.keep {
+        tidy::again(log, cx);
+    }
     let (oldest, last, since) = (log.oldest(), log.last, if log.last > log.gone { log.at } else { 0 });
     for Known { name, from_now } in declare.groups {
-        if log.groups.contains_key(&name) {
-            continue;
+        if !log.groups.contains_key(&name) {
+            let mut reader = Reader::default();
+            reader.begin(if from_now { last + 1 } else { oldest }, since, last);
+            Arc::make_mut(&mut log.groups).insert(name.clone(), reader);
         }
-        let mut reader = Reader::default();
-        reader.begin(if from_now { last + 1 } else { oldest }, since, last);
-        Arc::make_mut(&mut log.groups).insert(name.clone(), reader);
+        // One that waits for this very build need not wait any longer, if the build runs this shard too.
         steer::go_on(log, &name, cx);
     }
-    super::tidy::plan(log, cx);
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a group gets at once: so many events at least, twice what came since it last got some, so that it
-/// comes to the end however quickly events come, but so many, and so many bytes, at most.
+/// comes to the end however quickly events come, but so many, and so many bytes of commands, at most.
 const BATCH: u64 = 512;
 const MOST: u64 = 4096;
 const BYTES: usize = 512 << 10;
@@ -28,8 +28,9 @@ const BYTES: usize = 512 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// When a page that is on its way is looked for again.
 const SOON: Duration = Duration::from_millis(50);
-/// When it is tried again what this build, or the store, could not do.
-const LATER: Duration = Duration::from_secs(5);
+/// When it is tried again what this build, or the store, could not do: the longer it cannot, the longer.
+const LATER: i64 = 5_000;
+const LATEST: i64 = 60_000;
 /// How long an event that this build cannot read waits for one that can, in milliseconds: a deployment.
 const GRACE: i64 = 10 * 60 * 1000;
 
@@ -41,8 +42,16 @@ pub(super) fn falls(log: &mut Log, group: &str, kept: &Kept<'_>, why: String, cx
     let last = log.last;
     let Some(reader) = log.group(group) else { return };
     reader.begin(kept.sequence, kept.at, last);
-    reader.stop(why, cx.about.now);
-    later(log, group, LATER, cx);
+    stop(log, group, why, cx);
+}
+
+/// A group does not go on now.
+fn stop(log: &mut Log, group: &str, why: String, cx: &Context<Topics>) {
+    let Some(reader) = log.group(group) else { return };
+    let since = *reader.stuck.get_or_insert(cx.about.now);
+    reader.why = Some(why);
+    let wait = ((cx.about.now - since) / 10).clamp(LATER, LATEST);
+    later(log, group, Duration::from_millis(wait as u64), cx);
 }
 
 /// Begins a turn of a group, now.
@@ -85,10 +94,7 @@ pub(super) async fn go(topics: &Topics, log: &mut Log, group: &str, turn: u64, c
     let (most, stuck) = ((2 * (log.last - reader.seen.min(log.last))).clamp(BATCH, MOST), reader.stuck);
     let (now, last) = (cx.about.now, log.last);
     let Some(route) = topics.registry.route(&log.topic, group) else {
-        if let Some(reader) = log.group(group) {
-            reader.stop(UNKNOWN.to_owned(), now);
-        }
-        return later(log, group, LATER, cx);
+        return stop(log, group, UNKNOWN.to_owned(), cx);
     };
     // The first event that could not be read has waited long enough for a build that can.
     let give_up = stuck.is_some_and(|since| now - since >= GRACE).then_some(next);
@@ -104,10 +110,7 @@ pub(super) async fn go(topics: &Topics, log: &mut Log, group: &str, turn: u64, c
     reader.since = did.at.max(reader.since);
     match did.stop {
         Some(Stop::Soon) => later(log, group, SOON, cx),
-        Some(Stop::Later(why)) => {
-            reader.stop(why, now);
-            later(log, group, LATER, cx);
-        }
+        Some(Stop::Later(why)) => stop(log, group, why, cx),
         None => match did.last {
             None => later(log, group, Duration::ZERO, cx),
             Some(tell) => {
@@ -140,7 +143,6 @@ async fn send<'a>(
                 break;
             }
         };
-        bytes += text.len();
         let lines = match lines(&text) {
             Ok(lines) => lines,
             Err(error) => {
@@ -148,11 +150,11 @@ async fn send<'a>(
                 break;
             }
         };
-        let had = did.next - first.min(did.next);
+        let (before, had) = (did.next, did.next - first.min(did.next));
         for (sequence, line) in (first..).zip(&lines).skip(had as usize) {
             let kept = Kept { shard: log.shard, sequence, at: line.at, key: &line.key, value: line.value };
             match deliver(log, group, route, &kept, cx) {
-                Delivered::To(tell) => did.last = tell.or(did.last),
+                Delivered::To(tell, sent) => (did.last, bytes) = (tell.or(did.last), bytes + sent),
                 Delivered::Unread(_) if give_up == Some(sequence) => refuse(log, group, &kept, cx),
                 Delivered::Unread(error) => {
                     did.stop = Some(Stop::Later(error.to_string()));
@@ -160,6 +162,12 @@ async fn send<'a>(
                 }
             }
             (did.next, did.at) = (sequence + 1, line.at);
+            if bytes >= BYTES {
+                break;
+            }
+        }
+        if did.next == before && did.stop.is_none() {
+            did.stop = Some(Stop::Later(format!("event {before} is not where it should be")));
         }
     }
     did
@@ -170,7 +178,7 @@ async fn found(shared: &Shared, log: &Log, event: u64) -> Result<(u64, String), 
     if event >= log.tail_first() {
         return Ok((log.tail_first(), log.tail()));
     }
-    match page::holding(&*shared.backend, &log.topic, log.shard, event).await {
+    match page::within(shared, page::holding(&*shared.backend, &log.topic, log.shard, event)).await {
         Ok(Some(page)) => Ok((page.first, page.events)),
         Ok(None) => Err(Stop::Soon),
         Err(error) => Err(Stop::Later(error.to_string())),

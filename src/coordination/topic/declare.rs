@@ -16,8 +16,10 @@ use crate::{
     runtime::handle::{UNDECODABLE, guarded},
 };
 
-/// The most commands that one event becomes for one group: more would be a commit that no store takes.
+/// The most commands that one event becomes for one group, and their bytes: more would be a commit that no
+/// store takes.
 const MAX_TELLS: usize = 1000;
+const MAX_BYTES: usize = 1 << 20;
 
 /// A group of subscribers: it gets each event of a topic once, whichever node and build runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +67,16 @@ impl Tells {
     }
 
     fn done(self) -> Result<Vec<(Address, Box<RawValue>)>> {
-        match self.error {
-            Some(error) => Err(error),
-            None if self.told.len() > MAX_TELLS => {
-                Err(Error::terminal(format!("{} commands for one event, at most {MAX_TELLS} are", self.told.len())))
-            }
-            None => Ok(self.told),
+        if let Some(error) = self.error {
+            return Err(error);
         }
+        let (count, bytes) = (self.told.len(), self.told.iter().map(|(_, told)| told.get().len()).sum::<usize>());
+        if count > MAX_TELLS || bytes > MAX_BYTES {
+            return Err(Error::terminal(format!(
+                "one event became {count} commands of {bytes} bytes: at most {MAX_TELLS} of {MAX_BYTES} bytes are told"
+            )));
+        }
+        Ok(self.told)
     }
 }
 

@@ -187,12 +187,6 @@ impl Reader {
     pub(super) fn arrive(&mut self) {
         *self = Self { next: None, why: None, stuck: None, ..self.clone() };
     }
-
-    /// It does not go on now.
-    pub(super) fn stop(&mut self, why: String, now: i64) {
-        self.why = Some(why);
-        self.stuck.get_or_insert(now);
-    }
 }
 
 /// Reads events out of text: `[[time,key,event],…]`.

@@ -3,6 +3,8 @@
 //! Invariant: the pages of a shard follow each other without a gap. One that was just made may still be on
 //! its way to where it is kept: then it is not found yet, and whoever looks for it looks again.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -11,8 +13,9 @@ use crate::{
     actor::Actor,
     backend::{Backend, document},
     context::Context,
-    error::Result,
+    error::{Error, Result},
     query::{Index, Query, Value},
+    runtime::shared::Shared,
 };
 
 /// A page.
@@ -82,6 +85,15 @@ impl Actor for Pages {
 /// The key of a page.
 pub(super) fn key(log: &str, first: u64) -> String {
     format!("{log}/{first}")
+}
+
+/// How long the store may take to answer a shard: whatever is published to it waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is read, if that does not take too long.
+pub(super) async fn within<T>(shared: &Shared, read: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Err(Error::new(format!("the store did not answer within {PATIENCE:?}")).code("timeout"));
+    shared.clock.limit(PATIENCE, read).await.unwrap_or_else(late)
 }
 
 /// The first page that a query finds.

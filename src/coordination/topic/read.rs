@@ -112,7 +112,8 @@ impl Node {
     }
 }
 
-async fn read(backend: &dyn Backend, topic: &str, after: &Cursor, limit: usize) -> Result<Option<Events>> {
+/// Up to `limit` events of a topic after a cursor; `None` when there is no such topic.
+pub(crate) async fn read(backend: &dyn Backend, topic: &str, after: &Cursor, limit: usize) -> Result<Option<Events>> {
     let logs = shards(backend, Some(topic)).await?;
     if logs.is_empty() {
         return Ok(None);

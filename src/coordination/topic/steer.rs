@@ -91,12 +91,13 @@ async fn begins(shared: &Shared, log: &Log, since: Option<i64>) -> Result<u64> {
     let Some(since) = since.filter(|since| *since <= log.at) else {
         return Ok(if since.is_none() { log.oldest() } else { log.last + 1 });
     };
-    let (topic, shard) = (&*log.topic, log.shard);
-    let backend = &*shared.backend;
-    let before = page::before(backend, topic, shard, since).await.map_err(Error::into_terminal)?;
+    let (topic, shard, backend) = (&*log.topic, log.shard, &*shared.backend);
+    let before = page::within(shared, page::before(backend, topic, shard, since)).await;
+    let before = before.map_err(Error::into_terminal)?;
     let mut event = before.map_or(0, |page| page.first).max(log.oldest());
     while event < log.tail_first() {
-        let page = page::holding(backend, topic, shard, event).await.map_err(Error::into_terminal)?;
+        let page = page::within(shared, page::holding(backend, topic, shard, event)).await;
+        let page = page.map_err(Error::into_terminal)?;
         let page = page.ok_or_else(|| Error::terminal("a page of the topic is just being made: try again"))?;
         if page.until >= since {
             return Ok(page.first + older(&page.events, since)?);

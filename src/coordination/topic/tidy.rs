@@ -21,8 +21,8 @@ const HOUR: i64 = 3600 * 1000;
 
 /// Sees to it that what is kept will go in time.
 pub(super) fn plan(log: &mut Log, cx: &Context<Topics>) {
-    // A topic that nobody has declared yet.
-    if log.keep.ms == 0 {
+    // A topic that nobody has declared yet, or nothing in it.
+    if log.keep.ms == 0 || log.oldest() > log.last {
         return;
     }
     if log.tidy.is_none() {
@@ -31,6 +31,13 @@ pub(super) fn plan(log: &mut Log, cx: &Context<Topics>) {
     if log.size() > log.keep.bytes && cx.about.now - log.pressed >= PRESS {
         log.pressed = cx.about.now;
         cx.tell(cx.me(), Command::Tidy { due: None });
+    }
+}
+
+/// How long things are kept has changed: looks at once.
+pub(super) fn again(log: &mut Log, cx: &Context<Topics>) {
+    if log.oldest() <= log.last {
+        at(log, cx.about.now, cx);
     }
 }
 
@@ -73,7 +80,9 @@ async fn pages(log: &mut Log, cx: &Context<Topics>) -> Option<i64> {
             log.forget_tail();
             return None;
         }
-        let found = page::from(&*cx.journal().shared.backend, &log.topic, log.shard, log.oldest()).await;
+        let shared = &cx.journal().shared;
+        let read = page::from(&*shared.backend, &log.topic, log.shard, log.oldest());
+        let found = page::within(shared, read).await;
         let page = match found {
             // One that is not there yet is not old.
             Ok(found) => found.filter(|page| page.first == log.oldest()),

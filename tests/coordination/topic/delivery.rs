@@ -54,12 +54,12 @@ fn each_group_gets_each_event_once_whatever_crashes() {
     let rare = [Point::Counted, Point::Deferred, Point::Journal, Point::Journaled];
     let mut died = 0;
     for point in Point::ALL.into_iter().filter(|point| !rare.contains(point)) {
-        for _ in 0..5 {
+        for _ in 0..3 {
             let nth = 1 + random.below(if point == Point::Accepted { 10 } else { 60 }) as u32;
             died += u32::from(play(Some((point, nth))));
         }
     }
-    assert!(died >= 20, "only {died} of 30 died");
+    assert!(died >= 10, "only {died} of 18 died");
 }
 
 #[test]

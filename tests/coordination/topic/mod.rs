@@ -3,6 +3,7 @@
 
 mod delivery;
 mod groups;
+mod killed;
 mod reading;
 mod refusing;
 mod replaying;

@@ -103,6 +103,48 @@ fn a_group_that_panics_holds_up_nobody_and_its_events_are_redriven() {
     });
 }
 
+#[test]
+fn an_event_that_becomes_too_much_is_a_dead_letter_of_that_group_only() {
+    let floods = || {
+        Feature::default()
+            .subscribe(SALES, "many", |event, to| {
+                for n in 0..999 + event.value.n {
+                    to.tell(Desk::at(format!("many:{}", event.key)), n);
+                }
+            })
+            .subscribe(SALES, "large", |event, to| {
+                for _ in 0..event.value.n * 300 {
+                    to.tell(Note::at("n"), "x".repeat(2000));
+                }
+            })
+    };
+
+    struct Note;
+
+    impl Actor for Note {
+        const KIND: &'static str = "note";
+        type State = u64;
+        type Command = String;
+        type Reply = ();
+
+        async fn handle(&self, count: &mut u64, _: String, _: &Context<Self>) -> Result<()> {
+            *count += 1;
+            Ok(())
+        }
+    }
+
+    Build::new(move || vec![group("billing"), floods(), Feature::new(Note)]).world().play(async |mut world| {
+        sell(&mut world, "a", &["a1"], 2).await;
+        world.advance(MINUTE).await;
+        assert_eq!(world.state::<Desk>("billing:a1").await, Some(vec![1, 2]));
+        assert_eq!(world.state::<Desk>("many:a1").await.unwrap().len(), 1000);
+        assert_eq!(world.state::<Note>("n").await, Some(300));
+        let dead = world.node().dead(Default::default(), None, 10).await.unwrap();
+        assert_eq!(dead.len(), 2);
+        assert!(dead.iter().all(|dead| dead.failures[0].message.contains("one event became")), "{dead:?}");
+    });
+}
+
 async fn all_once_but_mail(world: &mut World) {
     let sold = sold(world, &["a"]).await;
     assert_eq!(got(world, "billing", sold.keys()).await, sold);
