@@ -8,6 +8,7 @@ mod dead;
 mod doctor;
 mod http;
 mod letter;
+mod locks;
 mod nodes;
 mod output;
 mod partitions;
@@ -110,6 +111,7 @@ enum Verb {
     Dead(dead::Dead),
     Replay(replay::Replay),
     Audit(audit::Audit),
+    Locks(locks::Locks),
     Nodes(nodes::Nodes),
     Partitions(partitions::Partitions),
     Config(config::ConfigCommand),
@@ -177,6 +179,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Dead(command) => command.run(&cx),
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
+        Verb::Locks(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
         Verb::Config(command) => command.run(&cx),

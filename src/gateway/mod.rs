@@ -14,7 +14,7 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
-//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `nodes`, `operations` behind
+//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside. `dead_letters`, `locks`, `nodes`, `operations` behind
 //!   `admin`: the operator's side. `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 
 mod accepted;
@@ -32,6 +32,7 @@ mod front;
 mod health;
 mod idempotency;
 pub mod intake;
+mod locks;
 mod nodes;
 mod openapi;
 mod operations;

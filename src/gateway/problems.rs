@@ -55,6 +55,10 @@ classes! {
         "It was accepted, and cancelled before it ran.";
     ENDED = "ended" 409 "The request has ended and takes no signals":
         "Nobody waits for the signal any more. The members of the request say how it stands.";
+    LOCK_HELD = "lock-held" 409 "Somebody else has the lock":
+        "Without a place in its queue, try again after the time in Retry-After; with one (queue: true), come back with the same id.";
+    LOCK_LOST = "lock-lost" 409 "The lock is not yours":
+        "It was never taken by this id, or was not renewed in time, or was taken away: somebody else may have it.";
     EXPIRED = "expired" 410 "The request ended longer ago than results are kept":
         "It did end, but how is no longer known.";
     FENCED = "fenced" 412 "The lock was lost":

@@ -17,7 +17,7 @@ use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
 use super::{
     dead_letters, docs,
     front::Front,
-    health, nodes,
+    health, locks, nodes,
     openapi::{Table, complete},
     operations,
     problem::Problem,
@@ -57,6 +57,10 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::redrive)
         .service(dead_letters::show)
         .service(dead_letters::discard)
+        .service(locks::list)
+        .service(locks::take)
+        .service(locks::renew)
+        .service(locks::release)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(operations::ledger)

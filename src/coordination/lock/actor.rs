@@ -239,4 +239,3 @@ async fn has_ended(state: &mut State, shared: &Shared, at: Moment) -> bool {
         }
     }
 }
-
