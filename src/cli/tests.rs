@@ -33,6 +33,8 @@ fn the_documented_forms_are_read() {
         "dead discard --kind order --yes",
         "replay --data d --patience 500ms --json",
         "audit --data d --json",
+        "locks list --limit 5 --cursor 7b --data d",
+        "locks break warehouse --server http://127.0.0.1:1",
         "nodes --server http://127.0.0.1:1",
         "partitions --busy --json --data d",
         "partitions resize 64 --dry-run",

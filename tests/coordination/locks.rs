@@ -17,7 +17,7 @@ use greenroom::{
         node::Node,
         view::{State, View},
     },
-    testing::{Point, World},
+    testing::{Point, Which, World},
 };
 use serde::{Deserialize, Serialize};
 
@@ -315,7 +315,9 @@ fn a_command_that_ends_without_running_is_noticed_by_the_lock() {
 #[test]
 fn whatever_crashes_nobody_is_inside_with_another_and_the_token_stays() {
     let points = Point::ALL.into_iter().filter(|point| *point != Point::Accepted);
-    for (point, nth) in points.flat_map(|point| [1, 2, 5].map(|nth| (point, nth))) {
+    // Starting again takes its time where servers are.
+    let nths: &[u32] = if Which::from_env().unwrap() == Which::Embedded { &[1, 2, 5] } else { &[2] };
+    for (point, nth) in points.flat_map(|point| nths.iter().map(move |nth| (point, *nth))) {
         let room = Room::default();
         world(&room).play(async |mut world| {
             let mut told = Vec::new();
