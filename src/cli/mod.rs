@@ -10,6 +10,7 @@ mod doctor;
 mod http;
 mod letter;
 mod limits;
+mod locks;
 mod nodes;
 mod output;
 mod partitions;
@@ -118,6 +119,7 @@ enum Verb {
     Topics(topics::Topics),
     Replay(replay::Replay),
     Audit(audit::Audit),
+    Locks(locks::Locks),
     Nodes(nodes::Nodes),
     Pause(pause::Pause),
     Resume(pause::Resume),
@@ -194,6 +196,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Topics(command) => command.run(&cx),
         Verb::Replay(command) => command.run(&cx),
         Verb::Audit(command) => command.run(&cx),
+        Verb::Locks(command) => command.run(&cx),
         Verb::Nodes(command) => command.run(&cx),
         Verb::Pause(command) => command.run(&cx),
         Verb::Resume(command) => command.run(&cx),

@@ -46,6 +46,8 @@ fn the_documented_forms_are_read() {
         "topics forget orders billing -y",
         "replay --data d --patience 500ms --json",
         "audit --data d --json",
+        "locks list --limit 5 --cursor 7b --data d",
+        "locks break warehouse --server http://127.0.0.1:1",
         "nodes --server http://127.0.0.1:1",
         "pause mail --data d",
         "pause order/a/b --server http://127.0.0.1:1 --json",

@@ -15,7 +15,7 @@
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
 //! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside.
-//! * `dead_letters`, `schedules`, `topics`, `topic_events`, `sessions`, `nodes`, `pauses`, `operations` behind
+//! * `dead_letters`, `schedules`, `topics`, `topic_events`, `locks`, `sessions`, `nodes`, `pauses`, `operations` behind
 //!   `admin`: the operator's side.
 //! * `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
 //! * `cookies`; `affinity`: the one by which a load balancer brings a client back to its node. Sessions are in
@@ -43,6 +43,7 @@ mod idempotency;
 pub mod intake;
 pub mod limits;
 pub mod live;
+mod locks;
 mod nodes;
 mod openapi;
 mod operations;

@@ -96,8 +96,9 @@ fn complete_operation(path: &str, operation: &mut Operation) {
         let none: [&str; 0] = [];
         operation.security = Some(vec![SecurityRequirement::new("admin", none), SecurityRequirement::default()]);
     }
-    // Signals and cancelling go to a request that is there already, and say for themselves what they answer.
-    let accepts = !path.starts_with("/signals/") && !path.starts_with("/requests/");
+    // Signals and cancelling go to a request that is there already, and locks are no requests: they say for
+    // themselves what they answer.
+    let accepts = !["/signals/", "/requests/", "/admin/locks/"].iter().any(|other| path.starts_with(other));
     if accepts && operation.responses.responses.contains_key("202") {
         accepting(operation);
     }

@@ -67,6 +67,10 @@ classes! {
         "key names it. What this request was to change in the session was not changed; send it again.";
     LOGIN_REVOKED = "login-revoked" 409 "All sessions of the user were revoked during the login":
         "Nobody was logged in. Log in again.";
+    LOCK_HELD = "lock-held" 409 "Somebody else has the lock":
+        "Without a place in its queue, try again after the time in Retry-After; with one (queue: true), come back with the same id.";
+    LOCK_LOST = "lock-lost" 409 "The lock is not yours":
+        "It was never taken by this id, or was not renewed in time, or was taken away: somebody else may have it.";
     EXPIRED = "expired" 410 "The request ended longer ago than results are kept":
         "It did end, but how is no longer known.";
     FENCED = "fenced" 412 "The lock was lost":

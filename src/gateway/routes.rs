@@ -19,7 +19,7 @@ use super::{
     front::Front,
     health,
     limits::{self, layer::Layer},
-    nodes,
+    locks, nodes,
     openapi::{Table, complete},
     operations, pauses,
     problem::Problem,
@@ -74,6 +74,10 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(topics::skip)
         .service(topics::replay)
         .service(topics::forget)
+        .service(locks::list)
+        .service(locks::take)
+        .service(locks::renew)
+        .service(locks::release)
         .service(nodes::nodes)
         .service(nodes::partitions)
         .service(sessions::list)

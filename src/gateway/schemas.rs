@@ -335,6 +335,60 @@ pub(crate) struct SweptView {
     more: bool,
 }
 
+/// A lock, as whoever takes it sees it.
+#[derive(ToSchema)]
+pub(crate) struct LockView {
+    /// Its name.
+    lock: String,
+    /// Whoever takes it.
+    id: String,
+    /// The fencing token, when it is taken: each holder has a higher one than all before.
+    #[schema(nullable = false)]
+    token: Option<u64>,
+    /// The value of `Fencing-Token` for what is posted under the lock, when it is taken.
+    #[schema(nullable = false)]
+    fencing_token: Option<String>,
+    /// How many are before whoever asks, when it waits.
+    #[schema(nullable = false)]
+    before: Option<u64>,
+}
+
+/// A lock that somebody has.
+#[derive(ToSchema)]
+pub(crate) struct HeldView {
+    /// Its name.
+    lock: String,
+    /// The fencing token of whoever has it.
+    token: i64,
+    /// Who has it.
+    id: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    since: i64,
+    /// How long it is good for without being renewed; absent for a command.
+    #[schema(nullable = false)]
+    lease_ms: Option<i64>,
+    /// The actor of the command that has it.
+    #[schema(nullable = false)]
+    actor: Option<String>,
+    /// The request of the command that has it.
+    #[schema(nullable = false, format = "uuid")]
+    request: Option<String>,
+    /// The node where it was taken; absent for a command.
+    #[schema(nullable = false)]
+    node: Option<i64>,
+    /// How many wait.
+    waiting: u64,
+}
+
+/// A page of locks that somebody has.
+#[derive(ToSchema)]
+pub(crate) struct LocksView {
+    items: Vec<HeldView>,
+    /// Where the next page starts; absent on the last.
+    #[schema(nullable = false)]
+    cursor: Option<String>,
+}
+
 /// The ledger held against what is there.
 #[derive(ToSchema)]
 pub(crate) struct AuditView {

@@ -5,6 +5,7 @@ mod affinity;
 mod durable;
 mod limits;
 mod live;
+mod locking;
 mod operating;
 mod schedules;
 mod server;
@@ -335,11 +336,11 @@ async fn the_document_describes_every_answer() {
         }
     }
     let add = &document["paths"]["/counters/{key}"]["post"];
-    for status in ["200", "202", "400", "408", "409", "413", "415", "422", "429", "500", "503"] {
+    for status in ["200", "202", "400", "408", "409", "412", "413", "415", "422", "429", "500", "503"] {
         assert!(add["responses"].get(status).is_some(), "{status}");
     }
     let names: Vec<&str> = add["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
-    assert!(names.contains(&"Idempotency-Key") && names.contains(&"Prefer"));
+    assert!(["Idempotency-Key", "Prefer", "Fencing-Token"].iter().all(|name| names.contains(name)));
     // Every reference leads somewhere.
     let text = String::from_utf8(body).unwrap();
     for reference in text.split(r##""$ref":"#"##).skip(1) {

@@ -16,8 +16,7 @@ use crate::{
     backend::{
         Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
         Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended,
-        Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored,
-        TenantOf,
+        Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
     },
     envelope::Position,

@@ -1,8 +1,14 @@
 //! What products need besides actors: being told how something ended, forgetting, broadcasts, and what is
 //! built on them. `GREENROOM_TEST_STORE` says on which store.
 
-mod live;
-mod schedules;
 mod broadcast;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broadcast;
+mod hammered;
+mod live;
+mod locks;
+mod schedules;
 mod told;
 mod topic;

@@ -19,6 +19,7 @@ use serde_json::value::to_raw_value;
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    Command, Lock, Reply,
     claimer::{Claimer, Got},
     lost,
 };
@@ -58,6 +59,14 @@ impl Node {
     /// Takes a lock if nobody has it, or waits for it.
     pub async fn try_lock(&self, name: &str) -> Result<Option<Guard>> {
         self.lock(name).at_once().await
+    }
+}
+
+impl Node {
+    /// Takes a lock away from whoever has it: the next one gets it at once. Whoever had it finds out when it
+    /// renews or checks; what it writes until then only its token can stop. Whether anybody had it.
+    pub async fn break_lock(&self, name: &str) -> Result<bool> {
+        Ok(self.ask(Lock::at(name), Command::Break).await? == Reply::Released)
     }
 }
 
@@ -278,6 +287,7 @@ impl Renewing {
             }
             None => {
                 self.over();
+                drop(stopped);
                 // The lock may still be kept for this one, for as long as the lease is counted there.
                 self.claimer.leave().await;
             }

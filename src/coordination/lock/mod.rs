@@ -23,8 +23,10 @@ pub(crate) mod ends;
 pub mod guard;
 pub(crate) mod list;
 mod state;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use actor::{Command, Lock, Reply};
+pub(crate) use actor::{Command, FULL, Lock, Reply};
 
 use crate::error::Error;
 
