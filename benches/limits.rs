@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::prelude::{Client, FunctionInterface, LuaInterface};
+use fred::prelude::{Client, LuaInterface};
 use futures_util::future::join_all;
 use greenroom::{
     Feature, Limit,

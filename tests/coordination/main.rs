@@ -1,7 +1,6 @@
 //! What products need besides actors: being told how something ended, forgetting, broadcasts, and what is
 //! built on them. `GREENROOM_TEST_STORE` says on which store.
 
-mod broadcast;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -177,6 +177,7 @@ fn due_timers_of_one_tenant_keep_no_other_tenants_timer_waiting() {
             due: Some(node.clock().now() + after),
             trace: None,
             idempotency: None,
+            fence: None,
             wait: false,
         };
         let timers = (0..3_000).map(|n| node.accept(later(format!("a.{n}"), 1_000 + n % 3)));
@@ -388,8 +389,15 @@ fn a_tenant_that_has_more_than_its_share_of_a_mailbox_is_refused_alone() {
         let command = serde_json::value::to_raw_value(&Do::Write(1)).unwrap();
         let tell = async |key: &str| {
             let to = Address::new("job", key).unwrap();
-            let accept =
-                Accept { to, command: command.clone(), due: None, trace: None, idempotency: None, wait: false };
+            let accept = Accept {
+                to,
+                command: command.clone(),
+                due: None,
+                trace: None,
+                idempotency: None,
+                fence: None,
+                wait: false,
+            };
             node.accept(accept).await.map(drop)
         };
         let mut accepted = 0;

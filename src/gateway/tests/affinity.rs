@@ -5,7 +5,8 @@ use super::*;
 #[actix_web::test]
 async fn a_client_is_told_its_node_until_it_names_it() {
     let node = node(1 << 20).await;
-    let shared = routes::share(node, &routes(), Settings { affinity: Some("node-a".into()), ..Settings::default() });
+    let shared =
+        routes::share(node, &routes(), Settings { affinity: Some("node-a".into()), ..Settings::default() }).unwrap();
     let app = init_service(routes::app(&shared, &routes())).await;
     let told = async |pairs: &[(&str, &str)]| {
         let request = pairs.iter().fold(TestRequest::get().uri("/livez"), |r, pair| r.insert_header(*pair));

@@ -172,7 +172,7 @@ async fn what_is_paused_is_listed_waits_and_can_be_cancelled() {
         ("/admin/pause", json!({}), "/kind"),
     ] {
         let (status, _, told) = problem(&app, post(path, body.clone())).await;
-        assert_eq!((status.as_u16(), &told["errors"][0]["pointer"]), (422, &json!(pointer)), "{path} {body} {told}");
+        assert_eq!((status, &told["errors"][0]["pointer"]), (422, &json!(pointer)), "{path} {body} {told}");
     }
     let whole = json!({ "kind": "counter" });
     let one = json!({ "kind": "counter", "key": "a/b" });

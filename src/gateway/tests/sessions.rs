@@ -205,7 +205,7 @@ async fn world_of(change: impl FnOnce(&mut crate::coordination::session::Setting
     let start = Start { backend: backend(recorder), features: vec![], settings, clock: Clock::Virtual(clock.clone()) };
     let node = Node::start_with(start, Faults::planned(plan.clone()), 1).await.unwrap();
     let gate = Data::new(Gate::default());
-    let shared = super::routes::share(node.clone(), &routes(gate.clone()), Settings::default());
+    let shared = super::routes::share(node.clone(), &routes(gate.clone()), Settings::default()).unwrap();
     let app = init_service(super::routes::app(&shared, &routes(gate.clone()))).await;
     World { app, node, clock, gate, plan }
 }
