@@ -31,10 +31,15 @@ fn home(home: Home) -> i64 {
 struct Ended {
     status: Status,
     attempts: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     reply: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+}
+
+/// A reply that is there, be it `null`.
+fn present<'de, D: serde::Deserializer<'de>>(json: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(json).map(Some)
 }
 
 fn ended(at: i64, ended: &Ended) -> Vec<u8> {
@@ -327,4 +332,20 @@ pub(super) fn deferreds(partition: u16, values: &[Value]) -> Vec<Stored> {
     };
     // A record that is gone was ended between two looks of the function: there is none such.
     values.chunks_exact(3).filter(|three| !three[1].is_null()).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_of_nothing_is_still_a_result() {
+        for reply in ["null", "7"] {
+            let reply = Some(RawValue::from_string(reply.to_owned()).unwrap());
+            let body = ended(5, &Ended { status: Status::Completed, attempts: 1, reply: reply.clone(), error: None });
+            let read = request(&body).unwrap().reply.map(|reply| reply.get().to_owned());
+            assert_eq!(read.as_deref(), reply.as_ref().map(|reply| reply.get()));
+        }
+        assert!(request(&cancelled(5)).unwrap().reply.is_none());
+    }
 }
