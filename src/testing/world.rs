@@ -280,8 +280,9 @@ impl World {
             let (begun_calls, open_calls) = self.plan.calls();
             quiet = if begun_calls == before && open_calls == 0 { quiet + 1 } else { 0 };
             before = begun_calls;
-            // Nothing asks the store for anything: what is left, if anything, waits for time to pass.
-            if quiet >= 3 {
+            // Nothing asks the store for anything: what is left, if anything, waits for time to pass. What a
+            // store of several partitions carries between them by itself asks nobody, and is waited for.
+            if quiet >= if runnable == 0 { 3 } else { 100 } {
                 break;
             }
             for _ in 0..32 {

@@ -57,7 +57,9 @@ async fn acquainted(nodes: &[Node]) {
     for node in nodes {
         let mut listeners: Vec<Listener<u64>> = nodes.iter().map(|node| node.listen("hello")).collect();
         for listener in &mut listeners {
+            let begun = std::time::Instant::now();
             loop {
+                assert!(begun.elapsed() < PATIENCE, "a node does not hear of the others");
                 node.broadcast("hello", &1).unwrap();
                 if tokio::time::timeout(Duration::from_millis(100), listener.next()).await.is_ok() {
                     break;

@@ -34,10 +34,15 @@ fn home(home: Home) -> i64 {
 struct Ended {
     status: Status,
     attempts: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     reply: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+}
+
+/// A reply that is there, be it `null`.
+fn present<'de, D: serde::Deserializer<'de>>(json: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(json).map(Some)
 }
 
 fn ended(at: i64, ended: &Ended) -> Vec<u8> {
@@ -376,5 +381,16 @@ mod tests {
         digits.sort();
         assert_eq!(numbers.iter().map(ToString::to_string).collect::<Vec<_>>(), digits);
         assert_eq!(numbers.iter().map(|number| tied(tie(*number))).collect::<Vec<_>>(), digits);
+    }
+
+    #[test]
+    fn a_result_of_nothing_is_still_a_result() {
+        for reply in ["null", "7"] {
+            let reply = Some(RawValue::from_string(reply.to_owned()).unwrap());
+            let body = ended(5, &Ended { status: Status::Completed, attempts: 1, reply: reply.clone(), error: None });
+            let read = request(&body).unwrap().reply.map(|reply| reply.get().to_owned());
+            assert_eq!(read.as_deref(), reply.as_ref().map(|reply| reply.get()));
+        }
+        assert!(request(&cancelled(5)).unwrap().reply.is_none());
     }
 }

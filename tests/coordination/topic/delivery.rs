@@ -1,6 +1,9 @@
 //! Each group gets each event once, in the order of its key, whatever crashes.
 
-use greenroom::testing::{Point, Random};
+use greenroom::{
+    testing::{Point, Random},
+    topic::read::Cursor,
+};
 
 use super::*;
 
@@ -38,6 +41,13 @@ fn play(crash: Option<(Point, u32)>) -> bool {
         for copy in ["copy0", "copy1"] {
             assert_eq!(got(&mut world, copy, odd.keys()).await, odd, "{copy}: {what}");
         }
+        // The log has the same, to the end.
+        let events = world.node().events("sales", &Cursor::default(), 1000).await.unwrap().unwrap();
+        let mut kept: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for event in events.items {
+            kept.entry(event.key).or_default().push(serde_json::from_str::<Sale>(event.value.get()).unwrap().n);
+        }
+        assert_eq!(kept, sold(&mut world, &["a", "b", "c"]).await, "{what}");
         let topic = topic(&mut world).await;
         assert_eq!((topic.events, topic.groups.len()), (topic.kept, 4), "{topic:?}");
         assert!(topic.bytes > 32 << 10, "there are pages: {topic:?}");

@@ -36,6 +36,9 @@ fn a_new_group_gets_ten_thousand_old_events_while_new_ones_come() {
         all_once(&mut world, &["a"], &["billing", "late"], "").await;
         let sold: usize = sold(&mut world, &["a"]).await.values().map(Vec::len).sum();
         assert_eq!((sold, topic(&mut world).await.events), (10_400, 10_400));
+        // Each event, two commands of it, what the shop was told; and little for pages and for catching up.
+        let accepted = world.audit().await.accepted;
+        assert!(accepted < 3 * 10_400 + 220 + 400, "{accepted} messages");
     });
 }
 
