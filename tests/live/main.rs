@@ -29,7 +29,7 @@ use stage::{NODES, Stage};
 use support::{Client, Haproxy, eventually};
 
 /// Clients of one tape.
-const SHARE: usize = 4;
+const SHARE: usize = 20;
 
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
@@ -40,7 +40,7 @@ fn rolling_restarts_and_a_kill_lose_no_event() {
     let connections = number("LIVE_CONNECTIONS", 500);
     let tapes = connections.div_ceil(SHARE);
     let mut stage = Stage::start();
-    let haproxy = Haproxy::start(&stage.addresses());
+    let haproxy = Haproxy::long_lived(&stage.addresses());
     haproxy.wait_up(&[true; NODES]);
 
     let began = Instant::now();
@@ -48,7 +48,7 @@ fn rolling_restarts_and_a_kill_lose_no_event() {
     let mut crowd = Crowd::start(&haproxy.url(), connections, &pushed);
     crowd.wait_connected();
     println!("{connections} connections on {tapes} channels within {:?}", began.elapsed());
-    let pushers = Pushers::start(&haproxy.url(), &pushed, number("LIVE_RATE", 80));
+    let pushers = Pushers::start(&haproxy.url(), &pushed, number("LIVE_RATE", 100));
     eventually("some pushes", || (pushers.accepted() > 300).then_some(()));
     println!("latency before anything happens: {}", crowd.take_latency());
 
