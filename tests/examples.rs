@@ -53,6 +53,14 @@ fn checkout_is_approved_or_undone() {
     assert!(said.ends_with("refunds: 1, tea on the shelf: 9\n"), "{said}");
 }
 
+#[test]
+fn live_misses_nothing_in_a_tunnel() {
+    let said = run("live");
+    let back = said.split("ann comes back").nth(1).expect("she does");
+    let told: Vec<&str> = back.lines().filter_map(|line| line.strip_prefix("  told: ")).collect();
+    assert_eq!(told, [r#"bid {"amount":110}"#, r#"bid {"amount":120}"#, "up to date"], "{said}");
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

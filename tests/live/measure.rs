@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     crowd::Crowd,
-    number,
+    more_files, number,
     pushers::{self, Pushers},
     stage::Stage,
     support::{Client, eventually},
@@ -16,6 +16,7 @@ use crate::{
 #[test]
 #[ignore = "measures"]
 fn measure_memory_and_latency() {
+    more_files();
     let connections = number("LIVE_CONNECTIONS", 5_000);
     for (nodes, share) in [(1, 1), (1, 10), (3, 10)] {
         let stage = Stage::of(nodes);
@@ -59,6 +60,7 @@ fn measure_memory_and_latency() {
 #[test]
 #[ignore = "measures"]
 fn measure_fan_out() {
+    more_files();
     let connections = number("LIVE_CONNECTIONS", 1_000);
     let stage = Stage::of(1);
     let node = stage.node(0);

@@ -122,8 +122,10 @@ impl Actor for Channel {
         if state.ring.is_empty() && state.followers.is_empty() {
             cx.forget();
         } else {
+            // When all of the ring will be too old if nothing more comes: one timer a ring's age, however
+            // much is pushed meanwhile.
             let age = settings.ring_age.as_millis().min(i64::MAX as u128) as i64;
-            let due = state.ring.oldest().map_or(now.saturating_add(LOOK), |oldest| oldest.at.saturating_add(age));
+            let due = state.ring.newest().map_or(now.saturating_add(LOOK), |newest| newest.at.saturating_add(age));
             if state.sweep.is_none_or(|known| due < known) {
                 state.sweep = Some(due);
                 cx.tell(cx.me(), Command::Sweep).at(due);
