@@ -63,6 +63,11 @@ mod limits {}
 #[doc = include_str!("../docs/SESSIONS.md")]
 mod sessions {}
 
+/// The code of docs/LIVE.md is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LIVE.md")]
+mod live {}
+
 /// The code of docs/WORKFLOWS.md is compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/WORKFLOWS.md")]

@@ -85,6 +85,14 @@ fn broadcast_empties_caches() {
     assert!(run("broadcast").ends_with("tea costs 450 now\n"));
 }
 
+#[test]
+fn live_misses_nothing_in_a_tunnel() {
+    let said = run("live");
+    let back = said.split("ann comes back").nth(1).expect("she does");
+    let told: Vec<&str> = back.lines().filter_map(|line| line.strip_prefix("  told: ")).collect();
+    assert_eq!(told, [r#"bid {"amount":110}"#, r#"bid {"amount":120}"#, "up to date"], "{said}");
+}
+
 /// An example that nobody runs rots.
 #[test]
 fn no_example_is_forgotten() {

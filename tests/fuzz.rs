@@ -36,6 +36,8 @@ fn no_route_breaks_whatever_it_is_sent() {
     let output = Command::new(schemathesis())
         .args(["run", "--checks", CHECKS, "--max-examples", "40", "--seed", "20261122", "--no-color"])
         .args(["--request-timeout", "30", "--continue-on-failure"])
+        // Live connections do not end by themselves; tests/features opens them.
+        .args(["--exclude-path-regex", "/live$"])
         .arg(format!("{}/openapi.json", server.base()))
         .current_dir(dir.path())
         .output()

@@ -2,13 +2,13 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use greenroom::{
-    gateway::{Intake, Place, Problem, Valid, ValidPath, ValidQuery, problems},
+    gateway::{Intake, Live, Place, Problem, Valid, ValidPath, ValidQuery, problems},
     prelude::*,
 };
 use serde_json::json;
 
 use super::{
-    Orders,
+    Orders, channel,
     model::Command,
     repository,
     validator::{Filter, Noting, OrderId, Paying, Placement, Sku},
@@ -101,6 +101,38 @@ pub(super) async fn show(node: Node, order: ValidPath<OrderId>) -> Result<web::J
     let order = repository::find(&node, &id).await?;
     let order = order.ok_or_else(|| Problem::not_found("There is no such order, or it is not placed yet."))?;
     Ok(web::Json(OrderView::of(id, order)))
+}
+
+/// Follows an order: an event `happened` for each thing that happens to it from now on.
+///
+/// As a WebSocket if the client asks for one, else as server-sent events. A client that comes back goes on
+/// where it was, by `Last-Event-ID` or `?after=`. Look at the order after the first `ready`, and nothing
+/// is missed in between.
+#[utoipa::path(
+    tag = "orders",
+    operation_id = "follow_order",
+    params(OrderId, ("after" = Option<String>, Query, description = "Go on after the event of this id")),
+    responses(
+        (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
+        (status = 101, description = "A WebSocket that carries the same"),
+        (status = 404, description = "There is no such order, or it is not placed yet"),
+    )
+)]
+#[get("/orders/{order}/live")]
+pub(super) async fn live(
+    live: Live,
+    node: Node,
+    order: ValidPath<OrderId>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let OrderId { order: id } = order.0;
+    let order = repository::find(&node, &id).await?;
+    let order = order.ok_or_else(|| Problem::not_found("There is no such order, or it is not placed yet."))?;
+    if !order.followed {
+        // Before the connection is ready, so that it misses nothing.
+        node.ask(Orders::at(id.as_str()), Command::Follow).await?;
+    }
+    live.open(&channel(&id), payload).await
 }
 
 /// Orders by customer and status, newest first.

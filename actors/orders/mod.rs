@@ -45,6 +45,11 @@ pub fn feature(config: &Config) -> Result<Feature> {
     Ok(Feature::new(Orders { ship_after }).actor(stock::Stock { initial }).routes(router::routes(initial)))
 }
 
+/// The channel that tells what happens to an order.
+pub(crate) fn channel(order: &str) -> String {
+    format!("order-{order}")
+}
+
 /// The actors of kind `order`; the key is the order's id.
 pub struct Orders {
     /// How long after its payment an order ships.
@@ -64,7 +69,14 @@ impl Actor for Orders {
         cx: &Context<Self>,
     ) -> Result<model::Reply> {
         let about = About { now: cx.now(), attempt: cx.attempt(), idempotency_key: cx.idempotency_key() };
+        let known = order.as_ref().map_or(0, |order| order.history.len());
         let (reply, effects) = service::handle(order, command, &about)?;
+        // An order that nobody follows costs nothing more.
+        if let Some(order) = order.as_ref().filter(|order| order.followed) {
+            for entry in &order.history[known..] {
+                cx.push(&channel(cx.key()), "happened", &views::HappeningView { status: order.status, entry });
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Reserve(sku, quantity) => {

@@ -144,6 +144,9 @@ pub struct Order {
     pub history: Vec<Entry>,
     /// When it was placed, in milliseconds since the Unix epoch.
     pub placed_at: i64,
+    /// Whether somebody follows it, so that what happens to it is pushed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub followed: bool,
 }
 
 /// What an order can be told.
@@ -170,6 +173,8 @@ pub enum Command {
     Ship,
     /// By the customer: never mind.
     Cancel,
+    /// By whoever opens a live connection: push what happens from now on.
+    Follow,
 }
 
 /// What a completed command answers.

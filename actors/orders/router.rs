@@ -16,6 +16,7 @@ pub(super) fn routes(initial_stock: u64) -> impl Fn(&mut ServiceConfig<'_>) + Se
             .service(controller::pay)
             .service(controller::note)
             .service(controller::cancel)
+            .service(controller::live)
             .service(controller::stock);
     }
 }

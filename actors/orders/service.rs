@@ -57,6 +57,7 @@ fn change(order: &mut Order, command: Command, about: &About, effects: &mut Vec<
         Command::Note(note) => note_down(order, note, about)?,
         Command::Ship => ship(order, about),
         Command::Cancel => cancel(order, about, effects)?,
+        Command::Follow => order.followed = true,
     }
     Ok(())
 }
@@ -91,6 +92,7 @@ fn place(placement: Placement, about: &About, effects: &mut Vec<Effect>) -> Resu
         payments: Vec::new(),
         history: Vec::new(),
         placed_at: about.now,
+        followed: false,
     };
     log(&mut order, about, Happening::Placed, None);
     Ok(order)

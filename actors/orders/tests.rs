@@ -256,6 +256,7 @@ fn stored_names_never_change() {
     assert_eq!(json(&refused("tea")), r#"{"stock_refused":{"sku":"tea"}}"#);
     assert_eq!(json(&Command::Note(Noting { text: "hi".into() })), r#"{"note":{"text":"hi"}}"#);
     assert_eq!((json(&Command::Ship), json(&Command::Cancel)), (r#""ship""#.into(), r#""cancel""#.into()));
+    assert_eq!(json(&Command::Follow), r#""follow""#);
     let mut state = placed();
     play(&mut state, [held("tea"), pay(900, 0), Command::Note(Noting { text: "hi".into() })]);
     assert_eq!(

@@ -56,9 +56,19 @@ pub struct OrderView {
 impl OrderView {
     /// Of this order.
     pub fn of(id: String, order: Order) -> Self {
-        let Order { customer, status, currency, total, lines, stock, payments, history, placed_at } = order;
+        let Order { customer, status, currency, total, lines, stock, payments, history, placed_at, .. } = order;
         Self { order: id, customer, status, total, currency, lines, stock, payments, history, placed_at }
     }
+}
+
+/// What is pushed of an order: something that happened to it, and how it stands since.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HappeningView<'a> {
+    /// How far the order is.
+    pub status: Status,
+    /// What happened.
+    #[serde(flatten)]
+    pub entry: &'a Entry,
 }
 
 /// An order in a list.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use greenroom::{
     coordination::live::program::{Following, Update},
     prelude::*,
+    runtime::node::Accept,
     testing::{Point, World},
 };
 use serde::{Deserialize, Serialize};
@@ -155,13 +156,35 @@ fn what_the_channel_keeps_is_bounded_and_what_is_gone_is_said_to_be() {
         tick(&mut world, "a", 3).await;
         assert_eq!(follow(&mut world, "a", Some(&first)).await.1, ["tick 1", "tick 2", "tick 3"]);
         tick(&mut world, "a", 1).await;
-        let (following, missed, id) = follow(&mut world, "a", Some(&first)).await;
+        let (_following, missed, id) = follow(&mut world, "a", Some(&first)).await;
         assert_eq!(missed, ["gap", "tick 2", "tick 3", "tick 4"]);
-        drop(following);
-        // Time takes the rest, and who missed nothing is told of no gap.
+        // Time takes the rest, and who missed nothing is told of no gap as long as the channel is used.
         world.advance(Duration::from_secs(301)).await;
         assert_eq!(follow(&mut world, "a", Some(&id)).await.1, Vec::<String>::new());
         assert_eq!(follow(&mut world, "a", Some(&first)).await.1, ["gap"]);
+    });
+}
+
+#[test]
+fn what_was_lost_on_the_way_is_found_by_the_clock_alone() {
+    world().play(async |mut world| {
+        let (mut following, _, _) = follow(&mut world, "a", None).await;
+        tick(&mut world, "a", 1).await;
+        assert_eq!(next(&mut following).await.0.unwrap(), "tick 1");
+        // As if the channel took this node for gone: it is told nothing any more.
+        let me = world.node().nodes().await.unwrap()[0].id;
+        let command = serde_json::value::to_raw_value(&serde_json::json!({ "detach": { "n": me } })).unwrap();
+        let to = Address::new("greenroom_channel", "a").unwrap();
+        let accept = Accept { to, command, due: None, trace: None, idempotency: None, wait: false };
+        world.node().accept(accept).await.ok().unwrap();
+        tick(&mut world, "a", 1).await;
+        assert!(tokio::time::timeout(Duration::from_millis(100), following.next()).await.is_err());
+        for _ in 0..33 {
+            world.advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(next(&mut following).await.0.unwrap(), "tick 2");
+        tick(&mut world, "a", 1).await;
+        assert_eq!(next(&mut following).await.0.unwrap(), "tick 3", "and it is told again");
     });
 }
 

@@ -1,9 +1,14 @@
 //! Orders as a client sees them.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+};
+
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, Server, eventually,
+    Client, PATIENCE, Server, eventually,
     server::{Setup, audit},
 };
 
@@ -34,6 +39,38 @@ fn events(order: &Value) -> Vec<&str> {
 fn stock(client: &Client, sku: &str) -> (u64, u64) {
     let view = client.get(&format!("/stock/{sku}")).expect(200).json();
     (view["available"].as_u64().unwrap(), view["taken"].as_u64().unwrap())
+}
+
+/// The lines of an event stream, those of the answer's head among them.
+fn stream(client: &Client, path: &str) -> impl Iterator<Item = String> {
+    let mut stream = TcpStream::connect(client.base().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").unwrap();
+    BufReader::new(stream).lines().map_while(Result::ok)
+}
+
+#[test]
+fn an_order_is_followed_live_and_gone_on_with_where_it_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let client = server.client();
+    let order = place(&client, &placement("ann"));
+    wait_for(&client, &order, "/stock/0/status", "held");
+    let path = format!("/orders/{order}/live");
+    client.get("/orders/00000000-0000-0000-0000-000000000000/live").expect(404);
+    let id = |line: String| line.strip_prefix("id: ").map(str::to_owned);
+    let happened = |line: String| {
+        let json: Value = serde_json::from_str(line.strip_prefix("data: ")?).unwrap();
+        Some((json["event"].as_str()?.to_owned(), json["status"].as_str()?.to_owned()))
+    };
+    let mut first = stream(&client, &path);
+    let ready = first.by_ref().find_map(id).unwrap();
+    client.done(&format!("/orders/{order}/notes"), &json!({ "text": "ring twice" }));
+    assert_eq!(first.find_map(happened), Some(("noted".into(), "placed".into())));
+    drop(first);
+    client.done(&format!("/orders/{order}/payments"), &json!({ "amount": 900 }));
+    let seen: Vec<_> = stream(&client, &format!("{path}?after={ready}")).filter_map(happened).take(2).collect();
+    assert_eq!(seen, [("noted".into(), "placed".into()), ("paid".into(), "paid".into())]);
 }
 
 #[test]

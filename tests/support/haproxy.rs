@@ -35,12 +35,21 @@ impl Haproxy {
     /// In front of these addresses, such as `127.0.0.1:8081`, a fresh connection for each request:
     /// an idle one that the node closes just now would take a request with it.
     pub fn start(backends: &[String]) -> Self {
-        Self::of(backends, "option http-server-close")
+        Self::of(backends, "option http-server-close\n    balance roundrobin")
     }
 
     /// In front of these addresses, connections to them being kept, as most load balancers do.
     pub fn keeping_connections(backends: &[String]) -> Self {
-        Self::of(backends, "option http-keep-alive\n    http-reuse safe")
+        Self::of(backends, "option http-keep-alive\n    http-reuse safe\n    balance roundrobin")
+    }
+
+    /// In front of these addresses, for connections that last: to the node that has fewest, and a node that is
+    /// busy with thousands of new ones is not taken for dead because its health check takes longer than usual.
+    pub fn long_lived(backends: &[String]) -> Self {
+        Self::of(
+            backends,
+            "option http-server-close\n    timeout tunnel 60s\n    timeout check 3s\n    balance leastconn",
+        )
     }
 
     fn of(backends: &[String], connections: &str) -> Self {
@@ -111,7 +120,6 @@ frontend front
     bind 127.0.0.1:{port}
     default_backend nodes
 backend nodes
-    balance roundrobin
     option httpchk GET /readyz
     http-check expect status 200
     default-server check inter 200ms fall 1 rise 1

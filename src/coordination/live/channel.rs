@@ -113,18 +113,23 @@ impl Actor for Channel {
             }
             Command::Detach { node } => state.followers.retain(|follower| follower.node != node),
             Command::Sweep => {
-                state.sweep = None;
+                // Else it is one that an earlier one has made needless.
+                state.sweep = state.sweep.filter(|due| *due > now);
                 state.followers.retain(|follower| follower.is_there(&shared, channel, now));
             }
         }
         state.ring.trim(settings, now);
         if state.ring.is_empty() && state.followers.is_empty() {
             cx.forget();
-        } else if state.sweep.is_none() {
+        } else {
+            // When all of the ring will be too old if nothing more comes: one timer a ring's age, however
+            // much is pushed meanwhile.
             let age = settings.ring_age.as_millis().min(i64::MAX as u128) as i64;
-            let due = state.ring.oldest().map_or(now.saturating_add(LOOK), |oldest| oldest.at.saturating_add(age));
-            state.sweep = Some(due);
-            cx.tell(cx.me(), Command::Sweep).at(due);
+            let due = state.ring.newest().map_or(now.saturating_add(LOOK), |newest| newest.at.saturating_add(age));
+            if state.sweep.is_none_or(|known| due < known) {
+                state.sweep = Some(due);
+                cx.tell(cx.me(), Command::Sweep).at(due);
+            }
         }
         Ok(())
     }

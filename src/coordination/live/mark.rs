@@ -70,7 +70,7 @@ mod tests {
     fn a_token_is_of_one_channel_and_one_store() {
         let mark = Mark { life: 5 << 48 | 9, n: 3 };
         let token = mark.token("user-7", &SECRET);
-        assert_eq!(token, "0005000000000009000000000000000388db65c2ee5f4327");
+        assert_eq!(token, "000500000000000900000000000000037282b9990ba18bbf");
         assert_eq!(Mark::read(&token, "user-7", &SECRET), Ok(mark));
         assert_eq!(Mark::read(&token, "user-8", &SECRET), Err(Bad::Foreign));
         assert_eq!(Mark::read(&token, "user-7", &[8; 32]), Err(Bad::Foreign));

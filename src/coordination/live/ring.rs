@@ -54,8 +54,8 @@ impl Ring {
         }
     }
 
-    pub(crate) fn oldest(&self) -> Option<&Arc<Kept>> {
-        self.0.front()
+    pub(crate) fn newest(&self) -> Option<&Arc<Kept>> {
+        self.0.back()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Kept>> {

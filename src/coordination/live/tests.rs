@@ -83,27 +83,6 @@ fn a_node_that_died_does_not_keep_a_channel_alive() {
 }
 
 #[test]
-fn what_was_lost_on_the_way_is_found_by_the_clock_alone() {
-    world().play(async |mut world| {
-        let mut following = world.node().follow("a", None).unwrap();
-        assert_eq!(told(&mut world, &mut following).await, ["ready"]);
-        push(&mut world, 1).await;
-        assert_eq!(told(&mut world, &mut following).await, ["1"]);
-        let me = world.store().me();
-        // As if the channel took this node for gone: it is told nothing any more.
-        world.tell(Channel::at("a"), Command::Detach { node: me }).await;
-        push(&mut world, 2).await;
-        assert_eq!(told(&mut world, &mut following).await, [] as [&str; 0]);
-        for _ in 0..33 {
-            world.advance(Duration::from_secs(1)).await;
-        }
-        assert_eq!(told(&mut world, &mut following).await, ["2"]);
-        push(&mut world, 3).await;
-        assert_eq!(told(&mut world, &mut following).await, ["3"]);
-    });
-}
-
-#[test]
 fn a_channel_that_could_not_be_told_is_told_again() {
     world().play(async |mut world| {
         let mut following = world.node().follow("a", None).unwrap();

@@ -66,9 +66,8 @@ impl<'a> Socket<'a> {
             let problem = Problem::of(&NOT_READY).detail("This node is draining.");
             return Err(problem.retry_after(Duration::from_secs(1)));
         }
-        let (answer, session, messages) = actix_ws::handle(&live.req, payload).map_err(|error| {
-            Problem::new(error.as_response_error().status_code().as_u16()).detail(error.to_string())
-        })?;
+        let handshake = actix_ws::handle(&live.req, payload);
+        let (answer, session, messages) = handshake.map_err(|error| Problem::new(400).detail(error.to_string()))?;
         let follow = live.join(&channel, Transport::Websocket)?;
         let most = shared.node.shared().settings.live.message_bytes;
         let messages = messages.max_frame_size(most).aggregate_continuations().max_continuation_size(most);
