@@ -74,11 +74,12 @@ enum Verb {
         yes: bool,
     },
     /// Give a group once more what it has had
+    #[command(group(clap::ArgGroup::new("from").required(true).args(["since", "all"])))]
     Replay {
         #[command(flatten)]
         of: Of,
         /// What came since this time, such as 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME", required_unless_present = "all", conflicts_with = "all")]
+        #[arg(long, value_name = "TIME")]
         since: Option<jiff::Timestamp>,
         /// All that is kept
         #[arg(long)]

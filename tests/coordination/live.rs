@@ -175,7 +175,7 @@ fn what_was_lost_on_the_way_is_found_by_the_clock_alone() {
         let me = world.node().nodes().await.unwrap()[0].id;
         let command = serde_json::value::to_raw_value(&serde_json::json!({ "detach": { "n": me } })).unwrap();
         let to = Address::new("greenroom_channel", "a").unwrap();
-        let accept = Accept { to, command, due: None, trace: None, idempotency: None, wait: false };
+        let accept = Accept { to, command, due: None, trace: None, idempotency: None, fence: None, wait: false };
         world.node().accept(accept).await.ok().unwrap();
         tick(&mut world, "a", 1).await;
         assert!(tokio::time::timeout(Duration::from_millis(100), following.next()).await.is_err());
