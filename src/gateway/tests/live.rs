@@ -386,7 +386,8 @@ async fn a_client_that_says_nothing_or_reads_too_slowly_is_closed() {
     let ended = async {
         // Until what the system itself buffers is full, and then the rest.
         while !served.node.metrics().encode().contains("greenroom_live_ended_total{why=\"slow\"} 1") {
-            served.node.push("b", "e", &text).await.unwrap();
+            let pushes = (0..32).map(|_| served.node.push("b", "e", &text));
+            futures_util::future::join_all(pushes).await.into_iter().for_each(|pushed| assert!(pushed.is_ok()));
         }
     };
     soon(ended).await;
