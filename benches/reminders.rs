@@ -3,7 +3,6 @@
 //! 200,000 on servers). Redis is one of its own; MongoDB is the one that `GREENROOM_TEST_MONGO` names.
 //! A benchmark that cannot measure stops with the reason: an `unwrap` is that.
 
-#[allow(dead_code, reason = "the other benchmarks use the rest")]
 #[path = "load/mod.rs"]
 mod load;
 #[allow(dead_code, reason = "the benchmark of the cluster store uses the rest")]

@@ -3,7 +3,6 @@
 //! and on Redis and MongoDB where `GREENROOM_TEST_MONGO` names one (`tests/servers start && .
 //! .parts/run/env`). A benchmark that cannot measure stops with the reason: an `unwrap` is that.
 
-#[allow(dead_code, reason = "the other benchmarks use the rest")]
 #[path = "load/mod.rs"]
 mod load;
 #[allow(dead_code, reason = "the benchmark of the cluster store uses the rest")]

@@ -55,9 +55,12 @@ pub(crate) enum Full {
     Channel,
 }
 
+/// Whoever wants to know what was found.
+type Asks = oneshot::Sender<Arc<Looked>>;
+
 /// Something to do in the store.
 enum Want {
-    Look(Arc<str>, Option<oneshot::Sender<Arc<Looked>>>),
+    Look(Arc<str>, Option<Asks>),
     Tell(Arc<str>, Command),
 }
 
@@ -311,7 +314,7 @@ async fn look<T>(shared: &Shared, looks: &[(Arc<str>, T)]) -> Result<Vec<Looked>
 }
 
 /// Gives what was found to whoever asked: the feed first, so that connections are not ahead of it.
-fn give(shared: &Shared, looks: Vec<(Arc<str>, Vec<oneshot::Sender<Arc<Looked>>>)>, looked: Vec<Looked>) {
+fn give(shared: &Shared, looks: Vec<(Arc<str>, Vec<Asks>)>, looked: Vec<Looked>) {
     let now = shared.clock.now();
     for ((channel, to), looked) in looks.into_iter().zip(looked) {
         let looked = Arc::new(looked);

@@ -54,9 +54,9 @@ mod tests {
     use super::*;
     use crate::coordination::live::ring::Kept;
 
-    fn look(life: u64, ring: std::ops::RangeInclusive<u64>) -> Looked {
-        let mut state = State { head: Some(Mark { life, n: *ring.end() }), ..State::default() };
-        ring.for_each(|n| state.ring.push(Kept { n, at: 0, event: "e".into(), value: "1".into() }));
+    fn look(life: u64, first: u64, last: u64) -> Looked {
+        let mut state = State { head: Some(Mark { life, n: last }), ..State::default() };
+        (first..=last).for_each(|n| state.ring.push(Kept { n, at: 0, event: "e".into(), value: "1".into() }));
         Looked::new(&state, 1, "c", &[0; 32])
     }
 
@@ -67,14 +67,14 @@ mod tests {
             After::Missed(frames) => (None, numbers(frames)),
             After::Gap(mark, frames) => (Some(mark.n), numbers(frames)),
         };
-        let looked = look(4, 6..=9);
+        let looked = look(4, 6, 9);
         assert_eq!(after(&looked, 4, 9), (None, vec![]));
         assert_eq!(after(&looked, 4, 7), (None, vec![8, 9]));
         assert_eq!(after(&looked, 4, 5), (None, vec![6, 7, 8, 9]));
         assert_eq!(after(&looked, 4, 4), (Some(5), vec![6, 7, 8, 9]));
         assert_eq!(after(&looked, 4, 10), (Some(5), vec![6, 7, 8, 9]), "a store that was set back");
         assert_eq!(after(&looked, 3, 7), (Some(5), vec![6, 7, 8, 9]), "another life");
-        let aged = look(4, 10..=9);
+        let aged = look(4, 10, 9);
         assert_eq!(after(&aged, 4, 9), (None, vec![]));
         assert_eq!(after(&aged, 4, 8), (Some(9), vec![]));
         assert_eq!(after(&Looked::default(), 4, 8), (Some(8), vec![]));

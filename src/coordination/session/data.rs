@@ -11,13 +11,16 @@ use crate::error::Result;
 /// The data of a session.
 pub(super) type Data = Map<String, Value>;
 
+/// Makes a value of the one that is there.
+pub(super) type Make = Rc<dyn Fn(Option<&Value>) -> Result<Value>>;
+
 /// What becomes of one value.
 #[derive(Clone)]
 pub(super) enum Change {
     Set(Value),
     Remove,
     /// Made of the value that is there.
-    Update(Rc<dyn Fn(Option<&Value>) -> Result<Value>>),
+    Update(Make),
 }
 
 /// What a request changes, in order, and what it has read.

@@ -28,7 +28,9 @@ pub struct Identity {
 /// How the product tells whom a request is from; `None` when it does not know. Called before routing, for
 /// each request that a rule applies to.
 #[derive(Clone)]
-pub struct Identify(Arc<dyn Fn(&HttpRequest) -> Option<Identity> + Send + Sync>);
+pub struct Identify(Arc<Ask>);
+
+type Ask = dyn Fn(&HttpRequest) -> Option<Identity> + Send + Sync;
 
 impl Identify {
     /// By this function. It must not wait.

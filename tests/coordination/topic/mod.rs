@@ -90,7 +90,9 @@ pub(super) fn group(name: &'static str) -> Feature {
 
 /// What a build is made of; a test changes it, and restarts.
 #[derive(Clone)]
-pub(super) struct Build(Rc<RefCell<Box<dyn Fn() -> Vec<Feature>>>>);
+pub(super) struct Build(Rc<RefCell<Features>>);
+
+type Features = Box<dyn Fn() -> Vec<Feature>>;
 
 impl Build {
     pub(super) fn new(features: impl Fn() -> Vec<Feature> + 'static) -> Self {
