@@ -29,7 +29,7 @@ pub use {
     address::{Address, At},
     app::App,
     context::Context,
-    coordination::lock::guard::Guard,
+    coordination::{batch::BatchDone, lock::guard::Guard},
     durable::{Ask, Key, Run, Secret, Signal},
     ended::{End, Ended},
     error::{Error, Result},

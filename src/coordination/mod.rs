@@ -4,6 +4,7 @@
 //!
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
+pub mod batch;
 pub mod lock;
 
 use crate::feature::Feature;
@@ -14,5 +15,5 @@ pub(crate) const RESERVED: &str = "greenroom_";
 /// The actors that every node runs besides those of its features.
 pub(crate) fn builtin(features: &[Feature]) -> Feature {
     let _ = features;
-    Feature::default().actor(lock::Lock)
+    Feature::default().actor(lock::Lock).actor(batch::whole::Whole).actor(batch::page::Page)
 }

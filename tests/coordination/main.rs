@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bulk;
 mod hammered;
 mod locks;
 mod told;

@@ -94,7 +94,7 @@ pub(super) async fn claim(core: &Core, lease: Lease, addresses: &[Address]) -> R
     open(core, lease, addresses).await
 }
 
-fn by_kind(addresses: &[Address]) -> HashMap<&str, Vec<&str>> {
+pub(super) fn by_kind(addresses: &[Address]) -> HashMap<&str, Vec<&str>> {
     let mut kinds: HashMap<&str, Vec<&str>> = HashMap::new();
     for address in addresses {
         kinds.entry(address.kind()).or_default().push(address.key());

@@ -1,6 +1,6 @@
 //! Commits and states, as the traits ask for them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Cluster, commit,
@@ -64,13 +64,17 @@ impl States for Cluster {
     fn load(&self, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
         let core = self.core.clone();
         let load = async move {
-            let mut loaded = Vec::with_capacity(addresses.len());
-            for address in &addresses {
-                let found = mongo::load(&core.states, address.kind(), &[address.key()]).await?;
-                let Saved { rev, doc, .. } = found.into_iter().next().unwrap_or_default();
-                loaded.push(Loaded { rev, doc, ..Loaded::default() });
+            let mut saved: HashMap<(&str, String), Saved> = HashMap::new();
+            for (kind, keys) in commit::by_kind(&addresses) {
+                let found = mongo::load(&core.states, kind, &keys).await?;
+                saved.extend(found.into_iter().map(|one| ((kind, one.key.clone()), one)));
             }
-            Ok(loaded)
+            let loaded = addresses.iter().map(|address| {
+                let found = saved.remove(&(address.kind(), address.key().to_owned()));
+                let Saved { rev, doc, .. } = found.unwrap_or_default();
+                Loaded { rev, doc, ..Loaded::default() }
+            });
+            Ok(loaded.collect())
         };
         Box::pin(async move { self.run(load).await? })
     }
