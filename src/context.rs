@@ -1,6 +1,7 @@
 //! What a handler may do besides changing its state: see who and when it is, send, and do durable
 //! things (those are in `durable`).
 
+mod batch;
 mod durable;
 mod limits;
 mod lock;
@@ -18,6 +19,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use self::outbox::Outbox;
 pub use self::{
+    batch::Batch,
     lock::{Locked, Locking},
     outbox::Tell,
 };
@@ -26,6 +28,7 @@ use crate::{
     actor::Actor,
     address::{Address, At},
     backend::Sent,
+    coordination::batch::draft::Parts,
     durable::{journal::Journal, undo::Undo},
     envelope::{Asked, Envelope, Note, Position},
     error::{Error, Result},
@@ -55,6 +58,8 @@ pub struct Context<A: Actor> {
     forgets: Cell<bool>,
     later: Cell<bool>,
     undos: RefCell<Vec<(Box<str>, Undo<A>)>>,
+    /// Batches that leave with it.
+    batches: RefCell<Vec<Parts>>,
     /// Locks that it has.
     locks: RefCell<Vec<Address>>,
     again: RefCell<Option<Envelope>>,
@@ -98,6 +103,7 @@ impl<A: Actor> Context<A> {
             forgets: Cell::default(),
             later: Cell::default(),
             undos: RefCell::default(),
+            batches: RefCell::default(),
             locks: RefCell::default(),
             again: RefCell::default(),
         }
@@ -105,6 +111,7 @@ impl<A: Actor> Context<A> {
 
     /// What it did, or the first mistake in sending.
     pub(crate) fn take_effects(&self) -> Result<Effects> {
+        self.send_batches();
         Ok(Effects {
             sent: self.outbox.take().done()?,
             casts: self.casts.take(),
@@ -124,6 +131,11 @@ impl<A: Actor> Context<A> {
 
     pub(crate) fn journal(&self) -> &Rc<Journal> {
         &self.journal
+    }
+
+    /// Who this command is: the same in every attempt of it, and after a resize.
+    fn identity(&self) -> String {
+        self.journal.key().unwrap_or_else(|| self.journal.shared.step_key(self.about.position))
     }
 
     /// This actor's key.

@@ -53,12 +53,21 @@ impl Ended {
     }
 }
 
-/// Makes a command with a hole. Terminal error when what `command` makes does not hold what it was given
-/// exactly once, unchanged.
+/// Makes a command with a hole for an end. Terminal error as for [`hole_of`].
 pub(crate) fn hole<B: Actor>(to: &At<B>, mark: u64, command: impl FnOnce(Ended) -> B::Command) -> Result<Then> {
     // Nobody but this process knows the mark, and only for now.
     let at = (mark >> 12) as i64;
     let stand_in = || Ended { status: End::Completed, reply: None, error: None, attempts: u32::MAX, at };
+    hole_of(to, stand_in, command)
+}
+
+/// Makes a command with a hole where it holds what stands in for something. Terminal error when what `command`
+/// makes does not hold what it was given exactly once, unchanged.
+pub(crate) fn hole_of<B: Actor, T: Serialize>(
+    to: &At<B>,
+    stand_in: impl Fn() -> T,
+    command: impl FnOnce(T) -> B::Command,
+) -> Result<Then> {
     let (hole, text) = (serde_json::to_string(&stand_in())?, serde_json::to_string(&command(stand_in()))?);
     let (before, after) = match text.split_once(&hole) {
         Some((before, after)) if !after.contains(&hole) => (before.to_owned(), after.to_owned()),
@@ -71,8 +80,8 @@ pub(crate) fn hole<B: Actor>(to: &At<B>, mark: u64, command: impl FnOnce(Ended) 
 }
 
 impl Then {
-    /// The command that tells of this end.
-    pub(crate) fn fill(&self, ended: &Ended) -> Result<Box<RawValue>> {
+    /// The command that tells of this.
+    pub(crate) fn fill(&self, ended: &impl Serialize) -> Result<Box<RawValue>> {
         let ended = serde_json::to_string(ended)?;
         Ok(RawValue::from_string([&*self.before, &ended, &self.after].concat())?)
     }

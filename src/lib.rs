@@ -30,6 +30,7 @@ pub use {
     app::App,
     context::Context,
     coordination::{
+        batch::BatchDone,
         limit::Limit,
         lock::guard::Guard,
         schedule::{Missed, Overlap, Schedule},

@@ -45,6 +45,18 @@ impl RequestId {
         Self::named(position, secret, b"step").to_string()
     }
 
+    /// An id made of a text, that nobody can make who does not know the store's secret. No request id.
+    pub(crate) fn made_of(text: &str, secret: &[u8; 32]) -> Uuid {
+        let mut bytes = [0; 16];
+        // As in `named`.
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) {
+            mac.update(b"made of");
+            mac.update(text.as_bytes());
+            bytes.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        }
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
     /// The position, if this id was made under `secret`.
     pub fn open(self, secret: &[u8; 32]) -> Option<Position> {
         let bytes = self.0.as_bytes();

@@ -52,11 +52,6 @@ impl<A: Actor> Context<A> {
         Ticket::new(self.journal(), "ask", &name)
     }
 
-    /// Who this command is for locks: the same in every life of it, and after a resize.
-    fn claimant(&self) -> String {
-        self.journal.key().unwrap_or_else(|| self.journal.shared.step_key(self.about.position))
-    }
-
     /// A question to a lock, which never waits for anybody and so is no part of any path.
     fn ask_lock(&self, to: &Address, ticket: Ticket, command: &Command, within: Option<Duration>) -> Ask<Reply> {
         let asking = || {
@@ -129,7 +124,7 @@ impl<'a, A: Actor> Locking<'a, A> {
         let Self { cx, to, ticket, within } = self;
         let to = to?;
         cx.may_wait(&to, within)?;
-        let by = cx.claimant();
+        let by = cx.identity();
         let patience = within.map(|within| within.as_millis().min(i64::MAX as u128) as i64);
         let claim = Command::Claim { by: by.clone(), lease: None, within: patience, node: None, now: false };
         match cx.ask_lock(&to, ticket, &claim, within).await {
@@ -173,7 +168,7 @@ impl<A: Actor> Locked<'_, A> {
     /// Asks whether the command has the lock still. Terminal error (`lock_lost`) when not: somebody broke it,
     /// or the command had died for good and was redriven.
     pub async fn check(&self) -> Result<()> {
-        let renew = Command::Renew { by: self.cx.claimant() };
+        let renew = Command::Renew { by: self.cx.identity() };
         match self.cx.ask_lock(&self.to, self.cx.lock_ticket(self.to.to_string()), &renew, None).await? {
             Reply::Held { token } if token == self.token => Ok(()),
             _ => Err(lost(self.to.key())),
@@ -182,7 +177,7 @@ impl<A: Actor> Locked<'_, A> {
 
     /// Lets it go now, while the command goes on.
     pub async fn release(self) -> Result<()> {
-        let release = Command::Release { by: self.cx.claimant() };
+        let release = Command::Release { by: self.cx.identity() };
         self.cx.locks.borrow_mut().retain(|held| *held != self.to);
         self.cx.ask_lock(&self.to, self.cx.lock_ticket(self.to.to_string()), &release, None).await.map(drop)
     }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a built-in actor's kind begins with [`RESERVED`], and no feature may have such a kind.
 
+pub mod batch;
 pub mod limit;
 pub mod live;
 pub mod lock;
@@ -27,5 +28,7 @@ pub(crate) fn builtin(features: &[Feature]) -> Result<Feature> {
         .actor(topic::Pages)
         .actor(topic::Refused::new(topics))
         .actor(lock::Lock)
+        .actor(batch::whole::Whole)
+        .actor(batch::page::Page)
         .actor(live::channel::Channel))
 }

@@ -17,6 +17,7 @@ pub(crate) mod apart;
 pub(crate) mod arbiters;
 pub(crate) mod assign;
 pub mod broadcast;
+pub mod bulk;
 pub(crate) mod cancel;
 pub(crate) mod commit;
 pub(crate) mod deliver;

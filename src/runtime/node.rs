@@ -21,7 +21,7 @@ use super::{
 use crate::{
     actor::Actor,
     address::{Address, At},
-    backend::{Append, Appended, Audit, Backend, Dead, DeadFilter, Fence, Idempotency, Ledger, NotAppended, document},
+    backend::{Audit, Backend, Dead, DeadFilter, Fence, Idempotency, Ledger, NotAppended, document},
     clock::Clock,
     coordination::{
         RESERVED, builtin,
@@ -31,13 +31,12 @@ use crate::{
         session::Sessions,
         topic,
     },
-    envelope::{Envelope, Position, ReplyTo},
+    envelope::Position,
     error::{Error, Result},
     feature::Feature,
     metrics::Metrics,
     query::{Page, Query},
     request::RequestId,
-    runtime::faults::Point,
     trace::Trace,
 };
 
@@ -168,46 +167,8 @@ impl Node {
 
     /// Appends a message durably.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, NotAppended> {
-        if self.shared.draining() {
-            return Err(NotAppended::Unavailable("this node is draining".into()));
-        }
-        let shared = &self.shared;
-        let waits = accept.wait.then(|| {
-            let token = shared.token();
-            (token, shared.waiting.expect(token))
-        });
-        let token = waits.as_ref().map(|(token, _)| *token);
-        let envelope = Envelope {
-            to: accept.to,
-            command: accept.command,
-            accepted: shared.clock.now(),
-            request: true,
-            trace: accept.trace,
-            reply: token.map(|token| ReplyTo { node: shared.backend.me(), token }),
-            cause: None,
-            asked: None,
-            then: None,
-            slot: None,
-            note: None,
-        };
-        let append = Append { envelope, due: accept.due, idempotency: accept.idempotency, fence: accept.fence };
-        let answer = shared.backend.append(vec![append]).await.pop();
-        let appended = answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())));
-        if !matches!(appended, Ok(Appended::New(_)))
-            && let Some(token) = token
-        {
-            shared.waiting.forget(token);
-        }
-        let appended = appended?;
-        shared.faults.at(Point::Accepted).await;
-        let request = shared.id(appended.position());
-        Ok(match appended {
-            Appended::New(_) => {
-                shared.metrics.accepted("client");
-                Accepted { request, replayed: None, ended: waits.map(|(_, ended)| ended) }
-            }
-            Appended::Seen(_, answer) => Accepted { request, replayed: Some(answer), ended: None },
-        })
+        let answer = self.accept_all(vec![accept]).await.pop();
+        answer.unwrap_or_else(|| Err(NotAppended::Unavailable("the store gave no answer".into())))
     }
 
     /// Checks that `command` is one that the kind of `to` understands. Terminal error naming the

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     actor::Actor,
-    backend::{Lookup, Refused, StateWrite, document},
+    backend::{Commit, Lookup, Refused, StateWrite, document},
     error::{Error, Result},
 };
 
@@ -103,6 +103,9 @@ impl<A: Actor> Core<A> {
     {
         let mut wrote = None;
         group.commit.seen = Some(rev);
+        if let Some(error) = self.too_large(&group.commit) {
+            return Err(Box::new((group, error)));
+        }
         if group.changed && size_of::<A::State>() > 0 {
             let shared = &self.room.shared;
             let limit = shared.backend.state_limit().saturating_sub(group.commit.size());
@@ -127,6 +130,19 @@ impl<A: Actor> Core<A> {
             let mut sending = sending;
             let answer = sending.answer.as_mut().await;
             (sending, answer)
+        })
+    }
+
+    /// Why a commit cannot be stored, if it sends, answers and records too much.
+    fn too_large(&self, commit: &Commit) -> Option<Error> {
+        let (bytes, limit) = (commit.size(), self.room.shared.backend.state_limit());
+        (bytes > limit).then(|| {
+            let sent = commit.outbox.len();
+            let why = format!(
+                "{bytes} bytes, with {sent} messages sent, are too many for one commit, which holds {limit}: send fewer \
+                 at once, and go on as a new command with cx.again"
+            );
+            Error::terminal(why).code("commit_too_large")
         })
     }
 

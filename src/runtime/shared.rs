@@ -167,6 +167,11 @@ impl Shared {
         RequestId::step_key(position, &self.secret)
     }
 
+    /// An id made of a text, that nobody can make who does not know the store's secret.
+    pub(crate) fn made_of(&self, text: &str) -> String {
+        RequestId::made_of(text, &self.secret).to_string()
+    }
+
     /// Where the message of an id is now; `None` when the id is none of this store's.
     pub(crate) async fn position(&self, id: RequestId) -> Result<Option<Position>> {
         match id.open(&self.secret) {

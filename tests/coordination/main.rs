@@ -5,6 +5,7 @@
 mod support;
 
 mod broadcast;
+mod bulk;
 mod hammered;
 mod live;
 mod locks;
