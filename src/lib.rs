@@ -64,6 +64,13 @@ mod limits {}
 #[doc = include_str!("../docs/SESSIONS.md")]
 mod sessions {}
 
+/// The code of docs/LOCKS.md, docs/BULK.md and docs/FAIRNESS.md is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LOCKS.md")]
+#[doc = include_str!("../docs/BULK.md")]
+#[doc = include_str!("../docs/FAIRNESS.md")]
+mod coordinating {}
+
 /// The code of docs/LIVE.md is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/LIVE.md")]

@@ -86,11 +86,36 @@ fn broadcast_empties_caches() {
 }
 
 #[test]
+fn batch_is_told_of_once_with_exact_counts() {
+    let said = run("batch");
+    assert!(said.starts_with("2000 rows: 1998 imported, 2 failed\n"), "{said}");
+    assert!(said.contains("row/500: -500 is less than nothing"), "{said}");
+}
+
+#[test]
+fn lock_lets_one_print_after_the_other_and_refuses_who_is_late() {
+    let said = run("lock");
+    let one_after_the_other =
+        ["ann 1/3, ann 2/3, ann 3/3, bob 1/2, bob 2/2", "bob 1/2, bob 2/2, ann 1/3, ann 2/3, ann 3/3"];
+    assert!(one_after_the_other.iter().any(|pages| said.starts_with(&format!("printed: {pages}\n"))), "{said}");
+    assert!(said.contains("token is higher: true\na late one is refused: "), "{said}");
+}
+
+#[test]
+fn tenants_do_not_wait_for_each_other() {
+    let said = run("tenants");
+    assert!(said.starts_with("paused: 5000 mails of ann are accepted, 0 were sent\n"), "{said}");
+    assert!(said.contains("before the flood had ended: true\nall 5001 were sent\n"), "{said}");
+}
+
+#[test]
 fn live_misses_nothing_in_a_tunnel() {
     let said = run("live");
     let back = said.split("ann comes back").nth(1).expect("she does");
     let told: Vec<&str> = back.lines().filter_map(|line| line.strip_prefix("  told: ")).collect();
-    assert_eq!(told, [r#"bid {"amount":110}"#, r#"bid {"amount":120}"#, "up to date"], "{said}");
+    // How many of the missed ones there were when she came back depends on how quickly the last was handled.
+    let bids: Vec<&str> = told.into_iter().filter(|told| *told != "up to date").collect();
+    assert_eq!(bids, [r#"bid {"amount":110}"#, r#"bid {"amount":120}"#], "{said}");
 }
 
 /// An example that nobody runs rots.

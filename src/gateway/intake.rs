@@ -123,6 +123,11 @@ impl Intake {
         self.acceptance(to.and_then(|to| Ok((to, command?))))
     }
 
+    /// How long a repeat under the same `Idempotency-Key` is known for one, in milliseconds.
+    pub(crate) fn retention(&self) -> i64 {
+        millis(self.shared.settings.idempotency_retention)
+    }
+
     /// A command as JSON for any actor, already [checked](Node::check).
     pub(crate) fn deliver(&self, to: Address, command: Box<RawValue>) -> Acceptance<'_> {
         self.acceptance(Ok((to, command)))

@@ -14,7 +14,7 @@
 //!   the headers it honours; `accepted` makes the answer, `follow` waits for the end.
 //! * [`extract`]: what a controller takes from a request, decoded and validated by [`decode`].
 //! * [`problem`]: every error answer; [`problems`] lists their types.
-//! * `requests`, `events`: what became of a request; `signals`: what it waits for from outside.
+//! * `requests`, `events`, `batches`: what became of a request, or of many; `signals`: what it waits for from outside.
 //! * `dead_letters`, `schedules`, `topics`, `topic_events`, `locks`, `sessions`, `nodes`, `pauses`, `operations` behind
 //!   `admin`: the operator's side.
 //! * `health`, `docs`, `openapi`, `schemas`: about the gateway itself.
@@ -26,6 +26,7 @@
 mod accepted;
 mod admin;
 mod affinity;
+mod batches;
 mod compress;
 mod connections;
 pub(crate) mod cookies;

@@ -15,7 +15,7 @@ use actix_web::{
 use utoipa_actix_web::{AppExt, UtoipaApp, service_config::ServiceConfig};
 
 use super::{
-    connections, dead_letters, docs,
+    batches, connections, dead_letters, docs,
     front::Front,
     health,
     limits::{self, layer::Layer},
@@ -88,6 +88,9 @@ fn own(config: &mut ServiceConfig<'_>) {
         .service(pauses::pause)
         .service(pauses::resume)
         .service(pauses::cancel)
+        .service(batches::send)
+        .service(batches::show)
+        .service(batches::cancel)
         .service(operations::ledger)
         .service(operations::audit)
         .service(operations::send)

@@ -299,6 +299,60 @@ pub(crate) struct EndedView {
     count: u64,
 }
 
+/// A member of a batch that did not complete.
+#[derive(ToSchema)]
+pub(crate) struct FailedView {
+    /// Its actor, `kind/key`.
+    to: String,
+    /// Its request.
+    #[schema(format = "uuid")]
+    request: String,
+    /// How it ended: `failed`, `cancelled`, `dead_lettered`.
+    status: String,
+    /// The code of its error.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// The beginning of its message.
+    #[schema(nullable = false)]
+    message: Option<String>,
+}
+
+/// How far a batch is.
+#[derive(ToSchema)]
+pub(crate) struct BatchView {
+    /// Its id.
+    batch: String,
+    /// Its name.
+    name: String,
+    /// `open`, `running`, `cancelling` or `done`.
+    status: String,
+    /// How many members it has.
+    #[schema(minimum = 0)]
+    total: i64,
+    /// How many have not ended.
+    #[schema(minimum = 0)]
+    waiting: i64,
+    /// How many completed.
+    #[schema(minimum = 0)]
+    completed: i64,
+    /// How many failed.
+    #[schema(minimum = 0)]
+    failed: i64,
+    /// How many are dead letters.
+    #[schema(minimum = 0)]
+    dead_lettered: i64,
+    /// How many were cancelled.
+    #[schema(minimum = 0)]
+    cancelled: i64,
+    /// Some of those that did not complete.
+    failures: Vec<FailedView>,
+    /// When it was made, in milliseconds since the Unix epoch.
+    made_at: i64,
+    /// When all had ended, in milliseconds since the Unix epoch.
+    #[schema(nullable = false)]
+    ended_at: Option<i64>,
+}
+
 /// A kind or a key that is paused.
 #[derive(ToSchema)]
 pub(crate) struct PauseView {

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod affinity;
+mod batches;
 mod durable;
 mod limits;
 mod live;

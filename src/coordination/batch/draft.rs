@@ -2,7 +2,10 @@
 //!
 //! Invariant: they arrive in order, and the last one says whether more can come.
 
+use std::time::Duration;
+
 use serde_json::value::to_raw_value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     BatchDone, Ends, Member,
@@ -11,15 +14,19 @@ use super::{
 use crate::{
     actor::Actor,
     address::{Address, At},
+    backend::{Idempotency, NotAppended},
     ended::hole_of,
     envelope::Then,
     error::{Error, Result},
-    runtime::node::Node,
+    runtime::node::{Accept, Node},
+    trace::Trace,
 };
 
 /// Most members, and bytes of them, in one message.
 const MEMBERS: usize = 1000;
 const BYTES: usize = 256 << 10;
+/// How long its members may take to be dealt out before it is said to be accepted all the same.
+const DEALT: Duration = Duration::from_secs(5);
 
 /// What is gathered of a batch.
 #[derive(Default)]
@@ -119,6 +126,12 @@ impl Node {
         Draft { node: self.clone(), parts: Parts { id, name: name.to_owned(), seal: true, ..Parts::default() } }
     }
 
+    /// Begins a batch whose id is known, to be [sent once](Draft::send_once).
+    pub(crate) fn draft_batch(&self, id: &str, name: &str) -> Draft {
+        let parts = Parts { id: id.to_owned(), name: name.to_owned(), seal: true, ..Parts::default() };
+        Draft { node: self.clone(), parts }
+    }
+
     /// Adds to a batch that was left [open](Draft::open).
     pub fn add_to_batch(&self, id: &str) -> Draft {
         Draft { node: self.clone(), parts: Parts { id: id.to_owned(), ..Parts::default() } }
@@ -176,5 +189,43 @@ impl Draft {
             node.ask(to, last).await?;
         }
         Ok(id)
+    }
+
+    /// Sends it, as often as this is done: what is there already of this id is not sent again, within `retention`
+    /// milliseconds. Error `batch_mismatch` when something else was sent under it.
+    pub(crate) async fn send_once(self, retention: i64) -> Result<()> {
+        let (node, id) = (self.node, self.parts.id.clone());
+        let to = Whole::at(id.as_str()).address()?;
+        let commands = self.parts.commands()?;
+        let (last, expires) = (commands.len(), node.clock().now().saturating_add(retention));
+        let accept = |(n, command): (usize, &Command)| {
+            let command = to_raw_value(command)?;
+            let fingerprint = xxh3_64(command.get().as_bytes());
+            let key = format!("{id} {n}");
+            Ok(Accept {
+                to: to.clone(),
+                command,
+                due: None,
+                trace: Some(Trace::start()),
+                idempotency: Some(Idempotency { key, fingerprint, answer: "null".to_owned(), expires }),
+                fence: None,
+                wait: n + 1 == last,
+            })
+        };
+        let accepts: Vec<Accept> = commands.iter().enumerate().map(accept).collect::<Result<_>>()?;
+        for answer in node.accept_all(accepts).await {
+            let accepted = match answer {
+                Err(NotAppended::Mismatch) => {
+                    let why = "the Idempotency-Key was used for another batch";
+                    return Err(Error::terminal(why).code("batch_mismatch"));
+                }
+                answer => answer?,
+            };
+            // Until then it is not known to whoever looks.
+            if let Some(ended) = accepted.ended {
+                node.clock().limit(DEALT, ended).await;
+            }
+        }
+        Ok(())
     }
 }
