@@ -90,7 +90,9 @@ fn live_misses_nothing_in_a_tunnel() {
     let said = run("live");
     let back = said.split("ann comes back").nth(1).expect("she does");
     let told: Vec<&str> = back.lines().filter_map(|line| line.strip_prefix("  told: ")).collect();
-    assert_eq!(told, [r#"bid {"amount":110}"#, r#"bid {"amount":120}"#, "up to date"], "{said}");
+    // How many of the missed ones there were when she came back depends on how quickly the last was handled.
+    let bids: Vec<&str> = told.into_iter().filter(|told| *told != "up to date").collect();
+    assert_eq!(bids, [r#"bid {"amount":110}"#, r#"bid {"amount":120}"#], "{said}");
 }
 
 /// An example that nobody runs rots.

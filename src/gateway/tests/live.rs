@@ -75,8 +75,13 @@ impl Served {
         self.gateway.address()
     }
 
+    /// Pushes, and waits until the channel has it.
     async fn push(&self, channel: &str, value: u64) {
         self.node.push(channel, "e", &value).await.unwrap();
+        let (backend, now) = (&self.node.shared().backend, self.node.clock().now());
+        while backend.runnable(now).await.unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn socket(&self, path: &str) -> Socket {
