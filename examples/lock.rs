@@ -54,7 +54,8 @@ fn main() -> Result<()> {
     let feature = Feature::new(Order { printer: printer.clone() });
     App::embedded(data.path()).feature(feature).run_until(|node| async move {
         let (ann, bob) = tokio::join!(node.ask(Order::at("ann"), 3), node.ask(Order::at("bob"), 2));
-        (ann?, bob?);
+        ann?;
+        bob?;
         if let Ok(printer) = printer.0.lock() {
             println!("printed: {}", printer.1.join(", "));
         }

@@ -64,7 +64,11 @@ impl<A: Actor> Context<A> {
         for parts in self.batches.take() {
             let to = Whole::at(parts.id.as_str());
             match parts.commands() {
-                Ok(commands) => commands.into_iter().for_each(|command| drop(self.tell(to.clone(), command))),
+                Ok(commands) => {
+                    for command in commands {
+                        self.tell(to.clone(), command);
+                    }
+                }
                 Err(error) => self.outbox.borrow_mut().refuse(error),
             }
         }

@@ -60,5 +60,5 @@ async fn a_batch_is_called_off_and_says_of_whom() {
     assert_eq!((&done["status"], &done["waiting"]), (&json!("done"), &json!(0)), "{done}");
     let ended = done["cancelled"].as_i64().unwrap() + done["completed"].as_i64().unwrap();
     assert_eq!(ended, 2, "{done}");
-    done["failures"].as_array().unwrap().iter().for_each(|failed| assert_described::<FailedView>(failed));
+    done["failures"].as_array().unwrap().iter().for_each(assert_described::<FailedView>);
 }

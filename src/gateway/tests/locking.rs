@@ -3,7 +3,7 @@
 use actix_web::{http::header, test::TestRequest};
 use serde_json::json;
 
-use super::{app, assert_described, call, json_post, problem, value};
+use super::{app, assert_described, call, here, json_post, problem, value};
 use crate::{
     backend::Fence,
     gateway::{
@@ -11,10 +11,6 @@ use crate::{
         schemas::{HeldView, LockView, LocksView},
     },
 };
-
-fn here(request: TestRequest) -> TestRequest {
-    request.insert_header((header::HOST, "localhost"))
-}
 
 fn take(name: &str, body: &str) -> TestRequest {
     here(json_post(&format!("/admin/locks/{name}"), body))

@@ -6,7 +6,7 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::{FLAKY, app, assert_described, call, json_post, node_of, on, problem, value};
+use super::{FLAKY, app, assert_described, call, here, json_post, node_of, on, problem, value};
 use crate::{
     backend::embedded::{Embedded, Options},
     gateway::schemas::{
@@ -14,10 +14,6 @@ use crate::{
         PauseView, PausedView, SweptView,
     },
 };
-
-fn here(request: TestRequest) -> TestRequest {
-    request.insert_header((header::HOST, "localhost"))
-}
 
 #[actix_web::test]
 async fn administration_is_for_the_token_or_for_who_is_here() {

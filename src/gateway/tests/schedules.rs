@@ -1,17 +1,13 @@
 //! Schedules over HTTP: listed, shown, steered, deleted.
 
-use actix_web::{http::header, test::TestRequest};
+use actix_web::test::TestRequest;
 use serde_json::json;
 
-use super::{Counter, SLOW, assert_described, call, node, on, problem, value};
+use super::{Counter, SLOW, assert_described, call, here, node, on, problem, value};
 use crate::{
     Actor, Schedule,
     gateway::schemas::{PastView, SchedulePage, ScheduleView},
 };
-
-fn here(request: TestRequest) -> TestRequest {
-    request.insert_header((header::HOST, "localhost"))
-}
 
 fn get(uri: &str) -> TestRequest {
     here(TestRequest::get().uri(uri))

@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc};
 use actix_web::{body::MessageBody, dev::Service, http::header, test::TestRequest};
 use serde_json::{Value, json};
 
-use super::{Counter, assert_described, call, json_post, on, problem, value};
+use super::{Counter, assert_described, call, here, json_post, on, problem, value};
 use crate::{
     backend::embedded::{Embedded, Options},
     clock::Clock,
@@ -23,10 +23,6 @@ async fn node() -> Node {
     let backend = Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap());
     let settings = crate::runtime::settings::Settings { arbiters: 0, ..Default::default() };
     Node::start(Start { backend, features, settings, clock: Clock::System }).await.unwrap()
-}
-
-fn here(request: TestRequest) -> TestRequest {
-    request.insert_header((header::HOST, "localhost"))
 }
 
 fn get(uri: &str) -> TestRequest {
