@@ -95,11 +95,15 @@ async fn walk(room: &Rc<Room>, start: Option<Moment>, now: i64, fits: Option<usi
     let (mut from, mut fits) = (start, fits);
     loop {
         let handed = room.handed.borrow().clone();
+        room.lanes.borrow_mut().ask::<Timed>();
         let limit = fits.map_or(BATCH, |fits| fits.clamp(16, BATCH));
-        let page = backend.due(room.lease.partition, now, from, handed.clone(), limit).await?;
+        let page = backend.due(room.lease.partition, now, from, handed.clone(), limit).await;
+        let mut known = room.lanes.borrow_mut().left::<Timed>();
+        known.extend(handed);
+        let page = page?;
         let end = page.messages.iter().map(|stored| backend.moment(stored)).max();
         let full = page.messages.len() >= limit && end != from;
-        let taken = admit(room, walk, page.messages, &handed);
+        let taken = admit(room, walk, page.messages, &known);
         fits = fits.map(|fits| fits.saturating_sub(taken.len()));
         if !taken.is_empty() {
             distribute(room, taken).await;
@@ -120,13 +124,14 @@ fn admit(
     room: &Rc<Room>,
     walk: super::lanes::Walk<<Timed as Order>::At>,
     page: Vec<crate::backend::Stored>,
-    handed: &HashSet<Position>,
+    known: &HashSet<Position>,
 ) -> Vec<Arrival> {
     let mut lanes = room.lanes.borrow_mut();
     let mut taken = Vec::new();
     for stored in page {
-        // Not what its actor has fetched by itself; what was handed out is not in the page.
-        if handed.contains(&stored.position) || lanes.holds(stored.position) {
+        // Not what its actor has fetched by itself, and not what it had when this page was asked for: handed out
+        // once more, one that waits again by now would not be seen when it is due.
+        if known.contains(&stored.position) || lanes.holds(stored.position) {
             continue;
         }
         let belongs = room.belongs(&lanes, &stored);

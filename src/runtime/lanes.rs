@@ -23,7 +23,8 @@
 //! whatever of it waits.
 //!
 //! *What is in memory is known one by one*, and a walk passes over it, and over what left memory while the
-//! walk's page was read ([`left`](Lanes::left)): a page may be older than the commit that ended a message.
+//! walk's page was read ([`left`](Lanes::left)): a page may be older than the commit that ended a message, or
+//! that put it off until later.
 //! So a line may be too low, and still nothing is taken twice. It is never too high, so nothing is forgotten.
 //!
 //! *Keys change lanes* when they are paused (everything paused is one lane, which has no room), when they are
@@ -80,8 +81,8 @@ pub(crate) struct Lanes {
     bytes: usize,
     /// How far the mailbox was read at all.
     pub(crate) front: Position,
-    /// What has left memory since the page that is being read was asked for.
-    pub(crate) left: Option<HashSet<Position>>,
+    /// What has left memory since the page that is being read was asked for, in each of the two orders.
+    left: [Option<HashSet<Position>>; 2],
     walks: [u64; 2],
     turns: u64,
     pausing: Arc<Pausing>,
@@ -99,7 +100,7 @@ impl Lanes {
             messages: 0,
             bytes: 0,
             front,
-            left: None,
+            left: [None, None],
             walks: [0; 2],
             turns: 0,
             pausing: Arc::default(),
@@ -162,9 +163,7 @@ impl Lanes {
             return;
         }
         let Some(Held { lane: id, size, tenant, .. }) = self.held.remove(&position) else { return };
-        if let Some(left) = &mut self.left {
-            left.insert(position);
-        }
+        self.outdate(position);
         if let Some(tenant) = tenant {
             self.usage.gone(tenant, size);
         }
@@ -218,6 +217,23 @@ impl Lanes {
     /// How many more messages of an actor fit in memory.
     pub(crate) fn room_for(&self, belongs: Belongs) -> usize {
         self.room::<Timed>(belongs.lane, belongs.priority)
+    }
+
+    /// A page is asked for.
+    pub(crate) fn ask<O: Order>(&mut self) {
+        self.left[O::INDEX] = Some(HashSet::new());
+    }
+
+    /// What the pages that were asked for say of a message is no longer true.
+    pub(crate) fn outdate(&mut self, position: Position) {
+        for left in self.left.iter_mut().flatten() {
+            left.insert(position);
+        }
+    }
+
+    /// The page that was asked for is there: what has left memory since, of which the page may say what was.
+    pub(crate) fn left<O: Order>(&mut self) -> HashSet<Position> {
+        self.left[O::INDEX].take().unwrap_or_default()
     }
 
     /// A walk begins.

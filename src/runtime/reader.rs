@@ -85,12 +85,12 @@ pub(crate) async fn read(room: Rc<Room>) {
 async fn read_front(room: &Rc<Room>, reading: &mut Reading) -> Result<()> {
     let (walk, front) = {
         let mut lanes = room.lanes.borrow_mut();
-        lanes.left = Some(Default::default());
+        lanes.ask::<Mail>();
         let front = lanes.front;
         (lanes.walk::<Mail>(Some(after(front)), true), front)
     };
     let page = room.shared.backend.read(room.lease.partition, front, reading.limit).await;
-    let left = room.lanes.borrow_mut().left.take().unwrap_or_default();
+    let left = room.lanes.borrow_mut().left::<Mail>();
     let page = page?;
     let Some(last) = page.last().map(|stored| stored.position) else {
         (reading.more, reading.limit) = (false, BATCH);
@@ -126,12 +126,12 @@ async fn read_front(room: &Rc<Room>, reading: &mut Reading) -> Result<()> {
 async fn read_back(room: &Rc<Room>, reading: &mut Reading, start: Position, fits: usize) -> Result<()> {
     let (walk, front) = {
         let mut lanes = room.lanes.borrow_mut();
-        lanes.left = Some(Default::default());
+        lanes.ask::<Mail>();
         (lanes.walk::<Mail>(Some(start), false), lanes.front)
     };
     let limit = fits.max(reading.again).min(BATCH);
     let page = room.shared.backend.reread(room.lease.partition, start, front, limit).await;
-    let left = room.lanes.borrow_mut().left.take().unwrap_or_default();
+    let left = room.lanes.borrow_mut().left::<Mail>();
     let page = page?;
     let end = page.last().map(|last| last.position).filter(|last| *last < front && page.len() >= limit);
     let (mut taken, read) = (Vec::new(), page.len());

@@ -363,9 +363,7 @@ impl Room {
     pub(crate) fn remember_cancelled(&self, position: Position) {
         {
             let mut lanes = self.lanes.borrow_mut();
-            if let Some(left) = &mut lanes.left {
-                left.insert(position);
-            }
+            lanes.outdate(position);
             if !lanes.holds(position) {
                 return;
             }

@@ -80,13 +80,15 @@ pub(crate) trait Company: Leases + Nodes {}
 
 impl<T: Leases + Nodes> Company for T {}
 
-/// Lets a test come between the wish to cancel and the verdict.
+/// Lets a test come between a question to the store and its answer.
 #[derive(Default)]
 pub(crate) struct Hold {
     /// The store has been asked.
     pub(crate) asked: Notify,
-    /// The store is asked now: whether really, or answering `false` for it.
+    /// The store is asked now whether it cancels: whether really, or answering `false` for it.
     pub(crate) verdict: Mutex<Option<oneshot::Receiver<bool>>>,
+    /// The next page of what is due, if anything is, arrives now.
+    pub(crate) page: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// The recording store of one life of the process.
@@ -170,6 +172,13 @@ impl Mailbox for Recorder {
             let due = call.await?;
             let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
             self.history.lock().timers.extend(timers);
+            if let Some(hold) = self.hold.as_ref().filter(|_| !due.messages.is_empty()) {
+                let page = hold.page.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(page) = page {
+                    hold.asked.notify_one();
+                    let _ = page.await;
+                }
+            }
             Ok(due)
         }))
     }

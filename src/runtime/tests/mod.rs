@@ -2,6 +2,7 @@
 //! wants, each with its own idea of who is there.
 
 mod cancelling;
+mod deferring;
 mod replaying;
 mod sharing;
 mod town;
