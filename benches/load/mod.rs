@@ -23,7 +23,7 @@ use greenroom::{
 use serde::{Deserialize, Serialize};
 
 /// A command of about 200 bytes with its envelope.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Add {
     amount: u64,
     note: String,

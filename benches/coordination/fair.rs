@@ -1,0 +1,184 @@
+//! What ann's hundred thousand commands do to bob, who asks for one now and then: with tenants, and, to see what
+//! they are for, without.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use greenroom::{
+    Actor, Address, Context, Feature, Node, Result,
+    backend::{Append, Backend},
+};
+
+use super::{Open, load, p50_p99, start};
+
+const FLOOD: u64 = 100_000;
+/// Bob asks this often.
+const EVERY: Duration = Duration::from_millis(5);
+/// How often he asks while nobody else does.
+const IDLE: u64 = 2_000;
+
+/// Counts, as long as that takes.
+#[derive(Clone)]
+struct Mail<const FAIR: bool> {
+    takes: Duration,
+    sent: Arc<AtomicU64>,
+}
+
+impl<const FAIR: bool> Actor for Mail<FAIR> {
+    const KIND: &'static str = if FAIR { "fair" } else { "plain" };
+    type State = u64;
+    type Command = u64;
+    type Reply = u64;
+
+    fn tenant(key: &str) -> Option<&str> {
+        if FAIR { key.split('/').next() } else { None }
+    }
+
+    async fn handle(&self, count: &mut u64, _: u64, cx: &Context<Self>) -> Result<u64> {
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
+        if cx.key().starts_with("ann") {
+            self.sent.fetch_add(1, Ordering::SeqCst);
+        }
+        *count += 1;
+        Ok(*count)
+    }
+}
+
+/// Has bob ask until it is said; from before each question until its answer, which is after the commit, in µs.
+async fn bob<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool) -> Vec<u64> {
+    let waits = Arc::<Mutex<Vec<u64>>>::default();
+    let (mut asked, mut tick) = (Vec::new(), tokio::time::interval(EVERY));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut n = 0;
+    while !over(n) {
+        tick.tick().await;
+        let (node, waits) = (node.clone(), waits.clone());
+        asked.push(actix::spawn(async move {
+            let begun = Instant::now();
+            node.ask(Mail::<FAIR>::at(format!("bob/{}", n % 50)), n).await.unwrap();
+            waits.lock().unwrap().push(begun.elapsed().as_micros() as u64);
+        }));
+        n += 1;
+    }
+    for asked in join_all(asked).await {
+        asked.unwrap();
+    }
+    std::mem::take(&mut *waits.lock().unwrap())
+}
+
+async fn one<const FAIR: bool>(store: &str, backend: Arc<dyn Backend>, takes: Duration) {
+    let mail = Mail::<FAIR> { takes, sent: Arc::default() };
+    let node = start(backend, vec![Feature::new(mail.clone())]).await;
+    bob::<FAIR>(&node, |n| n > 200).await;
+    let idle = p50_p99(bob::<FAIR>(&node, |n| n > IDLE).await);
+    let (begun, accepted) = (Instant::now(), Arc::<AtomicBool>::default());
+    let flood = actix::spawn({
+        let (node, accepted) = (node.clone(), accepted.clone());
+        async move {
+            let all = (0..FLOOD).map(|n| (Mail::<FAIR>::at(format!("ann/{}", n % 1_000)), n));
+            for told in node.tell_all(all).await.unwrap() {
+                told.unwrap();
+            }
+            accepted.store(true, Ordering::SeqCst);
+            begun.elapsed()
+        }
+    });
+    let waits = bob::<FAIR>(&node, |_| accepted.load(Ordering::SeqCst) && mail.sent.load(Ordering::SeqCst) >= FLOOD);
+    let waits = waits.await;
+    let (asked, flooded) = (waits.len(), p50_p99(waits));
+    println!(
+        "fair on {store}, {} tenants, {takes:?} each: bob alone p50 {} µs, p99 {} µs; while ann sends {FLOOD} in {:.1} s, which take {:.1} s, p50 {} µs, p99 {} µs of {asked} ({:.1} times)",
+        if FAIR { "with" } else { "without" },
+        idle.0,
+        idle.1,
+        flood.await.unwrap().as_secs_f64(),
+        begun.elapsed().as_secs_f64(),
+        flooded.0,
+        flooded.1,
+        flooded.1 as f64 / idle.1 as f64
+    );
+    node.drain(Duration::from_secs(10)).await;
+}
+
+/// Commands that take no time, so that the store is what is shared; and such as wait for somebody.
+pub(crate) async fn fair(store: &str, open: Open<'_>) {
+    for takes in [Duration::ZERO, Duration::from_millis(5)] {
+        for round in 1..=3 {
+            one::<true>(store, open(&format!("fair{}{round}", takes.as_millis())), takes).await;
+        }
+        one::<false>(store, open(&format!("plain{}", takes.as_millis())), takes).await;
+    }
+}
+
+fn mail(n: u64, of: &str) -> Append {
+    let mut append = load::envelope("fair", n, false);
+    append.envelope.to = Address::new("fair", of).unwrap();
+    append.envelope.command = serde_json::value::to_raw_value(&n).unwrap();
+    append
+}
+
+/// A node starts where ann has left so many, which are paused or not, and bob one behind them.
+pub(crate) async fn takeover(store: &str, open: Open<'_>, backlog: u64) {
+    for (paused, size) in [(true, 0), (true, backlog), (false, 0), (false, backlog)] {
+        let backend = open(&format!("takeover{paused}{size}"));
+        let feature = || Feature::new(Mail::<true> { takes: Duration::ZERO, sent: Arc::default() });
+        let node = start(backend.clone(), vec![feature()]).await;
+        node.pause("fair", None).await.unwrap();
+        let mut sent = 0;
+        while sent < size {
+            let batch = (sent..(sent + 1_000).min(size)).map(|n| mail(n, &format!("ann/{}", n % 1_000))).collect();
+            for appended in backend.append(batch).await {
+                appended.unwrap();
+            }
+            sent += 1_000;
+        }
+        let mut last = None;
+        for n in 0..16 {
+            last = Some(node.tell(Mail::<true>::at(format!("bob/{n}")), n).await.unwrap());
+        }
+        if !paused {
+            // It ends before it could begin with what it has.
+            node.drain(Duration::from_secs(1)).await;
+            let begun = Instant::now();
+            let node = start(backend, vec![feature()]).await;
+            node.resume("fair", None).await.unwrap();
+            let wait = begun.elapsed();
+            ended(&node, last.unwrap()).await;
+            println!(
+                "takeover on {store} of {size} commands of ann: the node is there after {:.2} s, bob's was handled after {:.2} s",
+                wait.as_secs_f64(),
+                begun.elapsed().as_secs_f64()
+            );
+            node.drain(Duration::from_secs(10)).await;
+            continue;
+        }
+        node.drain(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        let node = start(backend, vec![feature().actor(load::Stateless)]).await;
+        node.ask(load::Stateless::at("bob"), load::Add::default()).await.unwrap();
+        println!(
+            "takeover on {store} of {size} paused commands: another kind's was handled after {:.2} s",
+            begun.elapsed().as_secs_f64()
+        );
+        node.drain(Duration::from_secs(10)).await;
+    }
+}
+
+async fn ended(node: &Node, request: greenroom::RequestId) {
+    loop {
+        if let greenroom::runtime::view::Found::Here(view) = node.request(request).await.unwrap()
+            && view.status.ended()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
