@@ -226,7 +226,6 @@ impl<A: Actor> Context<A> {
         self.forgets.set(true);
     }
 
-    #[allow(dead_code)]
     /// Who [asked](Context::ask) for this command, if an actor did: this handler's reply is then not sent,
     /// another command of any actor [answers](Context::answer) it.
     pub(crate) fn answer_later(&self) -> Option<Asked> {
@@ -235,7 +234,6 @@ impl<A: Actor> Context<A> {
         asked
     }
 
-    #[allow(dead_code)]
     /// Answers a command that was to be answered later.
     pub(crate) fn answer(&self, asked: &Asked, reply: Result<&impl Serialize, &Error>) {
         let (mut value, mut failure) = (None, None);

@@ -157,7 +157,7 @@ fn every_command_and_link_exists() {
         assert!(output.status.success(), "greenroom {command}");
         seen += 1;
     }
-    assert_eq!(seen, 20);
+    assert_eq!(seen, 21);
     for link in README.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let file = build::root().join(link.split('#').next().unwrap_or(link));
         assert!(link.starts_with("https://") || file.exists(), "{link} does not exist");

@@ -183,7 +183,7 @@ pub(crate) async fn forget(_: Admin, node: Node, of: ValidPath<(String, String)>
 }
 
 async fn steer(node: &Node, (topic, group): &(String, String), how: Steer) -> Result<HttpResponse, Problem> {
-    match node.steer(topic, group, how).await {
+    match node.steer_topic(topic, group, how).await {
         Err(error) if error.has_code("unknown_group") => Err(Problem::not_found("There is no group of that name.")),
         done => done.map_err(Problem::from),
     }?;

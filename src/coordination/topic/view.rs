@@ -109,7 +109,7 @@ impl Node {
 
     /// Does something to a group, in all shards of a topic. Terminal error (`unknown_group`) when there is
     /// none such. Some shards may have done it when another one fails: it can be said again.
-    pub async fn steer(&self, topic: &str, group: &str, how: Steer) -> Result<()> {
+    pub async fn steer_topic(&self, topic: &str, group: &str, how: Steer) -> Result<()> {
         let mut known = false;
         for log in shards(&*self.shared.backend, Some(topic)).await? {
             if log.groups.contains_key(group) {

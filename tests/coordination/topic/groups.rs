@@ -93,7 +93,7 @@ fn a_paused_group_gets_what_it_missed_when_it_goes_on() {
             sell(&mut world, "a", &["a1"], 3).await;
             world.settle().await;
             let node = world.node().clone();
-            node.steer("sales", "mail", Steer::Pause).await.unwrap();
+            node.steer_topic("sales", "mail", Steer::Pause).await.unwrap();
             sell(&mut world, "a", &["a1"], 40).await;
             world.advance(MINUTE).await;
             assert_eq!(world.state::<Desk>("mail:a1").await, Some(vec![1, 2, 3]));
@@ -103,20 +103,20 @@ fn a_paused_group_gets_what_it_missed_when_it_goes_on() {
             let lag = view.groups.iter().map(|group| group.lag_ms).max().unwrap();
             assert!(lag >= 60_000, "{view:?}");
             if skipped {
-                node.steer("sales", "mail", Steer::Skip).await.unwrap();
+                node.steer_topic("sales", "mail", Steer::Skip).await.unwrap();
                 assert_eq!(status(&mut world, "mail").await, (GroupStatus::Paused, 0));
             }
             // It is still paused after a restart.
             world.restart().await;
             sell(&mut world, "a", &["a1"], 1).await;
             world.settle().await;
-            world.node().clone().steer("sales", "mail", Steer::Resume).await.unwrap();
+            world.node().clone().steer_topic("sales", "mail", Steer::Resume).await.unwrap();
             world.settle().await;
             assert_eq!(status(&mut world, "mail").await, (GroupStatus::Live, 0));
             let expected: Vec<u64> = if skipped { vec![1, 2, 3, 44] } else { (1..=44).collect() };
             assert_eq!(world.state::<Desk>("mail:a1").await, Some(expected), "skipped: {skipped}");
             all_once(&mut world, &["a"], &["billing"], "").await;
-            let unknown = world.node().steer("sales", "nobody", Steer::Resume).await.unwrap_err();
+            let unknown = world.node().steer_topic("sales", "nobody", Steer::Resume).await.unwrap_err();
             assert!(unknown.has_code("unknown_group"), "{unknown}");
         });
     }
@@ -151,7 +151,7 @@ fn a_group_that_is_forgotten_is_no_more_and_a_new_one_when_it_is_declared_again(
     build.world().play(async |mut world| {
         sell(&mut world, "a", &["a1"], 2).await;
         world.settle().await;
-        world.node().clone().steer("sales", "mail", Steer::Forget).await.unwrap();
+        world.node().clone().steer_topic("sales", "mail", Steer::Forget).await.unwrap();
         sell(&mut world, "a", &["a1"], 2).await;
         world.settle().await;
         assert_eq!(topic(&mut world).await.groups.len(), 1);

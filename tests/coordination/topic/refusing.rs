@@ -92,7 +92,7 @@ fn a_group_that_panics_holds_up_nobody_and_its_events_are_redriven() {
         assert_eq!(codes, ["panic", "refused", "panic"], "{dead:?}");
         assert!(dead[0].failures[0].message.contains("cannot stand"), "{dead:?}");
         // The same when it gets them again.
-        world.node().clone().steer("sales", "mail", Steer::Replay { since: None }).await.unwrap();
+        world.node().clone().steer_topic("sales", "mail", Steer::Replay { since: None }).await.unwrap();
         world.settle().await;
         assert_eq!(world.dead().await, 6);
         build.becomes(|| vec![group("billing"), group("mail")]);

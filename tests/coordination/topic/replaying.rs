@@ -17,13 +17,13 @@ fn a_group_gets_again_what_came_since_a_time() {
             [(times[35], 36), (times[35] + 1, 37), (times[58], 59), (times[59] + 1, 61), (times[0] - 1, 1)]
         {
             let before = world.state::<Desk>("mail:a1").await.unwrap();
-            world.node().clone().steer("sales", "mail", Steer::Replay { since: Some(since) }).await.unwrap();
+            world.node().clone().steer_topic("sales", "mail", Steer::Replay { since: Some(since) }).await.unwrap();
             world.settle().await;
             let again = world.state::<Desk>("mail:a1").await.unwrap().split_off(before.len());
             assert_eq!(again, (first..=60).collect::<Vec<u64>>(), "since {since}");
         }
         let before = world.state::<Desk>("mail:a1").await.unwrap().len();
-        world.node().clone().steer("sales", "mail", Steer::Replay { since: None }).await.unwrap();
+        world.node().clone().steer_topic("sales", "mail", Steer::Replay { since: None }).await.unwrap();
         sell(&mut world, "a", &["a1"], 1).await;
         world.settle().await;
         let again = world.state::<Desk>("mail:a1").await.unwrap().split_off(before);
@@ -40,7 +40,7 @@ fn what_is_old_goes_unless_somebody_has_not_had_it() {
         sell(&mut world, "a", &["a1", "a2"], 60).await;
         // A page on its way is looked for again a moment later.
         world.advance(MINUTE).await;
-        world.node().clone().steer("sales", "mail", Steer::Pause).await.unwrap();
+        world.node().clone().steer_topic("sales", "mail", Steer::Pause).await.unwrap();
         sell(&mut world, "a", &["a1", "a2"], 60).await;
         world.advance(week / 2).await;
         assert_eq!(topic(&mut world).await.kept, 120);
@@ -48,7 +48,7 @@ fn what_is_old_goes_unless_somebody_has_not_had_it() {
         let view = topic(&mut world).await;
         // Page by page: what mail has not had is there, and what is in a page with it.
         assert!(view.kept >= 60 && view.kept <= 80, "{view:?}");
-        world.node().clone().steer("sales", "mail", Steer::Resume).await.unwrap();
+        world.node().clone().steer_topic("sales", "mail", Steer::Resume).await.unwrap();
         world.advance(120 * MINUTE).await;
         let view = topic(&mut world).await;
         assert_eq!((view.kept, view.bytes, view.events), (0, 0, 120), "{view:?}");
