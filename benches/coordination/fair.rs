@@ -18,6 +18,8 @@ use greenroom::{
 use super::{Open, load, p50_p99, start};
 
 const FLOOD: u64 = 100_000;
+/// So many send parts of it at once.
+const CALLERS: u64 = 20;
 /// Bob asks this often.
 const EVERY: Duration = Duration::from_millis(5);
 /// How often he asks while nobody else does.
@@ -83,8 +85,12 @@ async fn one<const FAIR: bool>(store: &str, backend: Arc<dyn Backend>, takes: Du
     let flood = actix::spawn({
         let (node, accepted) = (node.clone(), accepted.clone());
         async move {
-            let all = (0..FLOOD).map(|n| (Mail::<FAIR>::at(format!("ann/{}", n % 1_000)), n));
-            for told in node.tell_all(all).await.unwrap() {
+            let callers = (0..CALLERS).map(|caller| {
+                let node = node.clone();
+                let all = (0..FLOOD / CALLERS).map(move |n| n * CALLERS + caller);
+                async move { node.tell_all(all.map(|n| (Mail::<FAIR>::at(format!("ann/{}", n % 1_000)), n))).await }
+            });
+            for told in join_all(callers).await.into_iter().flat_map(Result::unwrap) {
                 told.unwrap();
             }
             accepted.store(true, Ordering::SeqCst);

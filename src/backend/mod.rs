@@ -26,6 +26,7 @@ pub mod nodes;
 pub mod pauses;
 pub mod sessions;
 pub mod shares;
+pub(crate) mod turns;
 
 use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 

@@ -11,7 +11,7 @@ pub const REFUSED: Duration = Duration::from_secs(10);
 
 /// A tenant, by a digest of its name: see [`Actor::tenant`](crate::Actor::tenant).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tenant(u64);
+pub struct Tenant(pub(super) u64);
 
 impl Tenant {
     /// The tenant of this name.

@@ -16,8 +16,10 @@ use crate::{
     trace::Trace,
 };
 
-/// Messages appended together: more would hold up whoever else appends.
-const TOGETHER: usize = 1000;
+/// Messages appended together: more would hold up whoever else appends, and so would these while several tenants
+/// are there.
+const TOGETHER: usize = 100;
+const SHARED: usize = 20;
 
 /// Somebody who waits for the end of a message: the number of the wait, and where it is told.
 type Wait = Option<(u64, tokio::sync::oneshot::Receiver<View>)>;
@@ -28,7 +30,8 @@ impl Node {
         let mut answers = Vec::with_capacity(accepts.len());
         let mut accepts = accepts.into_iter().peekable();
         while accepts.peek().is_some() {
-            let some: Vec<Accept> = accepts.by_ref().take(TOGETHER).collect();
+            let most = if self.shared.company.is_several() { SHARED } else { TOGETHER };
+            let some: Vec<Accept> = accepts.by_ref().take(most).collect();
             answers.extend(self.accept_some(some).await);
         }
         answers
@@ -39,6 +42,9 @@ impl Node {
         if shared.draining() {
             let draining = || Err(NotAppended::Unavailable("this node is draining".into()));
             return accepts.iter().map(|_| draining()).collect();
+        }
+        if let Some(tenant) = accepts.first().and_then(|accept| shared.tenant(&accept.to)) {
+            shared.company.saw(tenant);
         }
         let (appends, waits): (Vec<Append>, Vec<Wait>) = accepts.into_iter().map(|accept| self.append(accept)).unzip();
         let mut appended = shared.backend.append(appends).await.into_iter();

@@ -1,6 +1,6 @@
 //! The partition's committer: while one group of commits is on its way to the store, the next one
 //! gathers. Commits of one key never overtake each other, because an activation has at most one
-//! on its way at a time.
+//! on its way at a time; those of several tenants take turns, in small groups.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,10 +13,12 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{error, warn};
 
 use super::shared::Shared;
-use crate::backend::{Commit, Lease, Refused};
+use crate::backend::{Commit, Lease, Refused, Tenant, turns::Turns};
 
 /// Most commits in one group.
 const GROUP: usize = 1024;
+/// And while several tenants are there, so that none waits long behind another's.
+const SHARED: usize = 4;
 
 /// A commit and who waits for it.
 type Waiting = (Commit, oneshot::Sender<Result<(), Refused>>);
@@ -25,7 +27,7 @@ type Waiting = (Commit, oneshot::Sender<Result<(), Refused>>);
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     lease: Lease,
-    queue: RefCell<Vec<Waiting>>,
+    queue: RefCell<Turns<Option<Tenant>, Waiting>>,
     wake: Rc<Notify>,
     down: Cell<bool>,
     closed: Cell<bool>,
@@ -48,7 +50,9 @@ impl Committer {
     pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Result<(), Refused>> + use<> {
         let (reply, answer) = oneshot::channel();
         if !self.closed.get() {
-            self.queue.borrow_mut().push((commit, reply));
+            let tenant = self.shared.tenant(&commit.address);
+            tenant.inspect(|tenant| self.shared.company.saw(*tenant));
+            self.queue.borrow_mut().push(tenant, (commit, reply));
             self.wake.notify_one();
         }
         async move { answer.await.unwrap_or(Err(Refused::Stale)) }
@@ -65,8 +69,8 @@ impl Committer {
         loop {
             let group: Vec<_> = {
                 let mut queue = self.queue.borrow_mut();
-                let most = queue.len().min(GROUP);
-                queue.drain(..most).collect()
+                let most = if self.shared.company.is_several() { SHARED } else { GROUP };
+                std::iter::from_fn(|| queue.pop()).take(most).collect()
             };
             if group.is_empty() {
                 self.wake.notified().await;

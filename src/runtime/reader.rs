@@ -9,6 +9,7 @@
 
 use std::{rc::Rc, time::Duration};
 
+use futures_util::FutureExt;
 use tracing::warn;
 
 use super::{
@@ -51,6 +52,8 @@ struct Reading {
 pub(crate) async fn read(room: Rc<Room>) {
     let mut reading = Reading { more: true, limit: BATCH, again: 1, pages: 0 };
     while !room.stopping() {
+        // Also while what waited is being read: who comes now does not wait for all of that.
+        reading.more |= room.signals.arrived.notified().now_or_never().is_some();
         let back = match reading.more && !reading.pages.is_multiple_of(AHEAD + 1) {
             true => None,
             false => room.lanes.borrow_mut().next::<Mail>(),

@@ -14,7 +14,8 @@ use super::{
     settings::Settings, view::View,
 };
 use crate::{
-    backend::Backend,
+    address::Address,
+    backend::{Backend, Tenant, turns::Company},
     clock::Clock,
     coordination::{limit::Limits, live::hub::Hub, session::Sessions},
     envelope::{Position, ReplyTo},
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) since: i64,
     /// The URL of its gateway.
     pub(crate) listen: OnceLock<String>,
+    /// Whose commands and commits there were lately.
+    pub(crate) company: Company,
     /// How many partitions are open here.
     open: AtomicUsize,
     secret: [u8; 32],
@@ -74,6 +77,7 @@ impl Shared {
             others: backend.lease_time().map(|_| Others::default()),
             since: clock.now(),
             listen: OnceLock::new(),
+            company: Company::default(),
             open: AtomicUsize::new(0),
             backend,
             clock,
@@ -94,6 +98,11 @@ impl Shared {
             // one. Below 2^53 it survives every JSON parser.
             tokens: AtomicU64::new(uuid::Uuid::now_v7().as_u128() as u64 >> 12),
         })
+    }
+
+    /// Whose an actor is.
+    pub(crate) fn tenant(&self, address: &Address) -> Option<Tenant> {
+        self.kinds.get(address.kind())?.belongs(address.key()).tenant
     }
 
     /// What one tenant may have of a mailbox, in bytes; 0 where that is all of it.

@@ -11,7 +11,7 @@ use super::{
     writer::{Abort, Group, Op},
 };
 use crate::{
-    backend::{Append, Appended, FENCED, Fence, Idempotency, NotAppended},
+    backend::{Append, Appended, FENCED, Fence, Idempotency, NotAppended, Tenant},
     envelope::{Envelope, Position},
 };
 
@@ -103,6 +103,11 @@ impl Op for AppendOp {
 
     fn weight(&self) -> usize {
         self.batch.len()
+    }
+
+    fn tenant(&self) -> Option<Tenant> {
+        // A batch is one caller's.
+        self.batch.first().and_then(|asked| self.crowds.tenant(&asked.message.envelope.to))
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use super::Embedded;
 use crate::{
     address::Address,
-    backend::{Fut, Lease, Over, REFUSED, Shares, TenantOf},
+    backend::{Fut, Lease, Over, REFUSED, Shares, Tenant, TenantOf},
     error::Result,
 };
 
@@ -38,8 +38,13 @@ impl Crowds {
         let crowd = self.partitions.get(usize::from(partition)).filter(|crowd| crowd.any.load(Ordering::Acquire))?;
         let over = crowd.over.read().unwrap_or_else(PoisonError::into_inner);
         let (over, _) = over.as_ref().filter(|(_, said)| said.elapsed() < REFUSED)?;
-        let tenant = (self.of.get()?)(to)?;
+        let tenant = self.tenant(to)?;
         Some((*over.tenants.get(&tenant)?, over.share))
+    }
+
+    /// Whose an actor is.
+    pub(super) fn tenant(&self, to: &Address) -> Option<Tenant> {
+        (self.of.get()?)(to)
     }
 
     pub(super) fn say(&self, partition: u16, over: Over) {

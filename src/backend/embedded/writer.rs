@@ -5,16 +5,24 @@
 //! committed. When one operation of a group is refused half-way, the whole group is rolled back and
 //! applied again with a savepoint around each: rare, so the common case pays for no savepoints.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc},
+};
 
 use rusqlite::{Connection, params};
 use tracing::{error, warn};
 
 use super::tail::{Fresh, Tail};
-use crate::backend::Ledger;
+use crate::backend::{
+    Ledger, Tenant,
+    turns::{Company, Turns},
+};
 
-/// Most messages in one transaction: bounds the time a waiting operation can be delayed.
+/// Most messages in one transaction: bounds the time a waiting operation can be delayed. While several tenants
+/// are there, what one of them sends at once delays the others no longer than a few of these take.
 const GROUP: usize = 2048;
+const SHARED: usize = 64;
 
 /// One thing to write.
 pub(super) trait Op: Send {
@@ -25,6 +33,10 @@ pub(super) trait Op: Send {
     /// How many messages it is about.
     fn weight(&self) -> usize {
         1
+    }
+    /// Whose it is, if it is for one tenant only. What is nobody's keeps its order.
+    fn tenant(&self) -> Option<Tenant> {
+        None
     }
 }
 
@@ -172,11 +184,35 @@ struct Loop {
 
 impl Loop {
     fn run(mut self, inbox: &mpsc::Receiver<Box<dyn Op>>) {
-        while let Ok(first) = inbox.recv() {
-            let mut weight = first.weight();
-            let mut ops = vec![first];
-            while weight < GROUP {
-                let Ok(op) = inbox.try_recv() else { break };
+        let (mut first, mut turns, company) = (VecDeque::new(), Turns::default(), Company::default());
+        loop {
+            // All that has come is looked at, so that who comes last need not wait for who came before.
+            let mut next = match first.is_empty() && turns.is_empty() {
+                true => match inbox.recv() {
+                    Ok(op) => Some(op),
+                    Err(_) => return,
+                },
+                false => inbox.try_recv().ok(),
+            };
+            while let Some(op) = next {
+                match op.tenant() {
+                    Some(tenant) => {
+                        company.saw(tenant);
+                        turns.push(tenant, op);
+                    }
+                    None => first.push_back(op),
+                }
+                next = inbox.try_recv().ok();
+            }
+            let most = if company.is_several() { SHARED } else { GROUP };
+            // Half of it for one of each tenant's, the rest for what ends work, and else for what brings more.
+            let (mut ops, mut weight) = (Vec::new(), 0);
+            let mut round = turns.tenants();
+            while weight < most {
+                let of_tenant = round > 0 && weight < most / 2;
+                round -= usize::from(of_tenant);
+                let next = if of_tenant { turns.pop() } else { first.pop_front().or_else(|| turns.pop()) };
+                let Some(op) = next else { break };
                 weight += op.weight();
                 ops.push(op);
             }
