@@ -31,6 +31,8 @@
 //! resumed (one lane for all that are, until it is read to its end), and where there are more lanes than
 //! [`MOST`]: those that come then share one until that one is read to its end.
 
+mod changing;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -384,48 +386,5 @@ impl Lanes {
             lane.suspects = lane.suspects.saturating_sub(1);
         }
         suspicious
-    }
-
-    /// What is paused, as far as lanes follow it.
-    pub(crate) fn pausing(&self) -> Arc<Pausing> {
-        self.pausing.clone()
-    }
-
-    /// What is paused has changed.
-    pub(crate) fn pause(&mut self, pausing: Arc<Pausing>) {
-        let before = std::mem::replace(&mut self.pausing, pausing);
-        let resumed: Vec<Scope> = before.scopes().filter(|scope| !self.pausing.contains(scope)).collect();
-        if !resumed.is_empty() && self.take_in(LaneId::RESUMED, |id| id == LaneId::PAUSED) {
-            self.resumed.extend(resumed);
-        }
-        if self.pausing.is_empty() {
-            // What it waited for is the other lane's now.
-            if let Some(paused) = self.lanes.get_mut(&LaneId::PAUSED) {
-                let waiting = std::mem::take(&mut paused.waiting);
-                (paused.mail.unread, paused.due.unread) = (None, None);
-                self.lanes.retain(|_, lane| !lane.is_over());
-                if let Some(lane) = self.lanes.get_mut(&LaneId::RESUMED) {
-                    lane.waiting += waiting;
-                }
-            }
-        } else if self.pausing.scopes().any(|scope| !before.contains(&scope)) {
-            self.take_in(LaneId::PAUSED, |id| id != LaneId::NOTES);
-        }
-    }
-
-    /// A lane takes keys of others in, and with them their lines; whether any of those waited.
-    fn take_in(&mut self, into: LaneId, from: impl Fn(LaneId) -> bool) -> bool {
-        let others = || self.lanes.iter().filter(|(id, _)| **id == into || from(**id)).map(|(_, lane)| lane);
-        let mail = others().filter_map(|lane| lane.mail.unread).min();
-        let due = others().filter_map(|lane| lane.due.unread).min();
-        if mail.is_none() && due.is_none() {
-            return false;
-        }
-        let walks = self.walks;
-        let lane = self.lane(Belongs::special(into));
-        // A walk that is on its way has passed some of them as another's.
-        (lane.mail.unread, lane.mail.denied) = (mail, walks[Mail::INDEX]);
-        (lane.due.unread, lane.due.denied) = (due, walks[Timed::INDEX]);
-        true
     }
 }
