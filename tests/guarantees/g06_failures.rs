@@ -100,15 +100,16 @@ fn a_message_that_kills_the_process_is_counted_before_it_runs_and_quarantined() 
     let shared = witness.clone();
     let features = move || vec![Feature::new(Tape { witness: shared.clone(), clock: None })];
     World::new(features).options(|o| o.partitions = 1).play(async |mut world| {
-        let poison = world.tell(Tape::at("poison"), Tell::Write(666)).await;
-        // The process dies whenever it has been handled, before its commit.
+        // The process dies whenever it has been handled, before its commit; perhaps before it is said to be kept.
         world.crash_whenever(Some(Point::Handled));
+        world.tell(Tape::at("poison"), Tell::Write(666)).await;
         world.settle().await;
         let dead = world.node().dead(DeadFilter::default(), None, 10).await.unwrap();
         assert_eq!(dead.len(), 1, "after {} deaths", world.crashes());
         assert_eq!(dead[0].failures.last().unwrap().code, "crash");
         assert!(world.crashes() <= 7, "{} deaths", world.crashes());
-        assert_eq!(world.view(poison.unwrap()).await.status, State::DeadLettered);
+        let poison = world.node().id(dead[0].position);
+        assert_eq!(world.view(poison).await.status, State::DeadLettered);
         world.crash_whenever(None);
         for n in 0..10 {
             world.tell(Tape::at(format!("other{n}")), Tell::Write(n)).await;
