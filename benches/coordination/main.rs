@@ -1,8 +1,8 @@
 //! What coordination costs: `fair`, what a flood of one tenant does to another; `takeover`, what a backlog does
 //! to whoever takes it over; `lock`, locks against Redis' `SET NX`; `bulk` and `batch`, many commands at once.
-//! `cargo bench --bench coordination [-- NAME]`; on the embedded store, and on Redis and MongoDB where
-//! `GREENROOM_TEST_MONGO` names one (`tests/servers start && . .parts/run/env`). A benchmark that cannot measure
-//! stops with the reason: an `unwrap` is that.
+//! `cargo bench --bench coordination [-- NAME]`, also `-- 'NAME on Redis'`; on the embedded store, and on Redis and
+//! MongoDB where `GREENROOM_TEST_MONGO` names one (`tests/servers start && . .parts/run/env`). A benchmark that
+//! cannot measure stops with the reason: an `unwrap` is that.
 
 mod bulk;
 mod fair;
@@ -49,16 +49,16 @@ fn file(dir: &Path, name: &str) -> Arc<dyn Backend> {
 }
 
 async fn all(store: &str, open: Open<'_>, backlog: u64) {
-    if wanted("fair") {
+    if wanted(&format!("fair on {store}")) {
         fair::fair(store, open).await;
     }
-    if wanted("takeover") {
+    if wanted(&format!("takeover on {store}")) {
         fair::takeover(store, open, backlog).await;
     }
-    if wanted("bulk") {
+    if wanted(&format!("bulk on {store}")) {
         bulk::bulk(store, open).await;
     }
-    if wanted("batch") {
+    if wanted(&format!("batch on {store}")) {
         bulk::batch(store, open).await;
     }
 }
@@ -68,7 +68,7 @@ fn main() {
         let dir = tempfile::tempdir().unwrap();
         let open = |name: &str| file(dir.path(), name);
         all("the embedded store", &open, 1_000_000).await;
-        if wanted("lock") {
+        if wanted("lock on the embedded store") {
             lock::lock("the embedded store", &open).await;
         }
         if std::env::var_os("GREENROOM_TEST_MONGO").is_none() {
@@ -81,7 +81,7 @@ fn main() {
                 Arc::new(Cluster::open(servers::options(&redis, accept, &format!("{name}-{fsync}"))).unwrap())
             };
             all(&store, &open, 200_000).await;
-            if wanted("lock") {
+            if wanted(&format!("lock on {store}")) {
                 lock::raw(&store, &redis).await;
                 lock::lock(&store, &open).await;
             }
