@@ -11,6 +11,7 @@ pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 mod units;
+mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

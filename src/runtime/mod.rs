@@ -49,6 +49,7 @@ pub(crate) mod room;
 pub mod settings;
 pub(crate) mod settle;
 pub(crate) mod shared;
+pub(crate) mod slot;
 pub mod story;
 pub(crate) mod supervisor;
 pub mod sweep;

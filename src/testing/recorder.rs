@@ -1,14 +1,16 @@
 //! The store as a world sees it: everything passes through, every commit that happened is written
 //! down, and once the process has died nothing answers any more.
 
+mod history;
 mod sessions;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+pub(crate) use history::History;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::{
@@ -24,56 +26,6 @@ use crate::{
     query::{Index, Query},
     runtime::faults::Plan,
 };
-
-/// What happened, kept over restarts.
-#[derive(Default)]
-pub(crate) struct History {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    /// How often each message ended.
-    ended: BTreeMap<Position, u32>,
-    /// The order in which each actor's messages ended.
-    order: BTreeMap<Address, Vec<Position>>,
-    timers: HashSet<Position>,
-}
-
-impl History {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn committed(&self, commit: &Commit) {
-        let mut inner = self.lock();
-        for done in &commit.done {
-            *inner.ended.entry(done.position).or_default() += 1;
-            inner.order.entry(commit.address.clone()).or_default().push(done.position);
-        }
-    }
-
-    /// Messages that ended more than once.
-    pub(super) fn doubles(&self) -> Vec<Position> {
-        self.lock().ended.iter().filter(|(_, times)| **times > 1).map(|(position, _)| *position).collect()
-    }
-
-    /// The order in which an actor's messages ended, timers aside.
-    pub(super) fn order(&self, address: &Address) -> Vec<Position> {
-        let inner = self.lock();
-        let order = inner.order.get(address).cloned().unwrap_or_default();
-        order.into_iter().filter(|position| !inner.timers.contains(position)).collect()
-    }
-
-    /// A redriven message may end again, and out of its order.
-    fn redriven(&self, positions: &[Position]) {
-        let mut inner = self.lock();
-        for position in positions {
-            inner.ended.remove(position);
-            inner.timers.insert(*position);
-        }
-    }
-}
 
 /// Who else is there.
 pub(crate) trait Company: Leases + Nodes {}
@@ -171,7 +123,7 @@ impl Mailbox for Recorder {
         self.live(Box::pin(async move {
             let due = call.await?;
             let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
-            self.history.lock().timers.extend(timers);
+            self.history.timers(timers);
             if let Some(hold) = self.hold.as_ref().filter(|_| !due.messages.is_empty()) {
                 let page = hold.page.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(page) = page {
