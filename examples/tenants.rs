@@ -1,5 +1,5 @@
-//! A flood of one tenant delays nobody else: ann sends five thousand mails, then bob one. Pausing holds
-//! everything back, and loses nothing.
+//! Nobody waits for the end of another tenant's flood: ann sends five thousand mails, then bob one. Pausing
+//! holds everything back, and loses nothing.
 
 use std::sync::{
     Arc,

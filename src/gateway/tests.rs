@@ -99,6 +99,9 @@ async fn list_counters(page: ValidQuery<Page>) -> HttpResponse {
     HttpResponse::Ok().json(vec!["x".repeat(80); page.limit.unwrap_or(1) as usize])
 }
 
+/// Somebody is held up for ever at `/broken/held`.
+static HELD: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
 /// Has a function name that the gateway uses too.
 #[utoipa::path(responses((status = 200, description = "Never")))]
 #[get("/broken/{how}")]
@@ -108,9 +111,11 @@ async fn show(how: actix_web::web::Path<String>) -> actix_web::Result<HttpRespon
         "error" => Err(actix_web::error::ErrorInternalServerError("a secret of the handler")),
         "plain" => Ok(HttpResponse::NotFound().body("no such page")),
         "bad" => Err(actix_web::error::ErrorBadRequest("the reason")),
-        _ => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            Ok(HttpResponse::Ok().finish())
+        how => {
+            if how == "held" {
+                HELD.notify_one();
+            }
+            std::future::pending().await
         }
     }
 }

@@ -73,8 +73,8 @@ async fn a_graceful_stop_answers_what_was_asked_and_keeps_no_idle_connection_wai
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     idle.read_exact(&mut [0; 15]).await.unwrap();
-    let asked = actix_web::rt::spawn(async move { talk(address, &get("/broken/hang")).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asked = actix_web::rt::spawn(async move { talk(address, &get("/broken/held")).await });
+    super::HELD.notified().await;
     let began = Instant::now();
     gateway.stop(true).await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

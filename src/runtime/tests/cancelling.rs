@@ -4,16 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::{
-    backend::embedded::{Embedded, Options},
-    clock::Clock,
-    runtime::{
-        faults::{Faults, Plan},
-        node::{Cancel, Start},
-        settings::Settings,
-    },
-    testing::recorder::{Hold, Recorder, backend},
-};
+use crate::runtime::node::Cancel;
 
 /// Asks to cancel the second of three commands, lets the first one end, and then lets the store give
 /// its verdict; what began.
@@ -21,20 +12,7 @@ async fn cancelled_late(verdict: bool) -> Vec<u64> {
     let (counter, hold) = (Counter::shut(), Arc::<Hold>::default());
     let (say, said) = oneshot::channel();
     *hold.verdict.lock().unwrap() = Some(said);
-    let recorder = Recorder {
-        store: Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap()),
-        history: Arc::default(),
-        plan: Arc::default(),
-        company: None,
-        hold: Some(hold.clone()),
-    };
-    let start = Start {
-        backend: backend(recorder),
-        features: vec![Feature::new(counter.clone())],
-        settings: Settings { arbiters: 0, ..Settings::default() },
-        clock: Clock::System,
-    };
-    let node = Node::start_with(start, Faults::planned(Arc::<Plan>::default()), 1).await.unwrap();
+    let node = held(&hold, Feature::new(counter.clone()), Clock::System).await;
     let tell = async |command| node.tell(Counter::at("a"), command).await.unwrap();
     let (first, second, _) = (tell(1).await, tell(2).await, tell(3).await);
     until("the first runs", async || counter.begun() == [1]).await;

@@ -3,17 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::{
-    backend::embedded::{Embedded, Options},
-    clock::{Clock, Virtual},
-    runtime::{
-        faults::{Faults, Plan},
-        node::Start,
-        settings::Settings,
-        view::Found,
-    },
-    testing::recorder::{Hold, Recorder, backend},
-};
+use crate::{clock::Virtual, runtime::view::Found};
 
 /// Longer than any retry waits.
 const WAIT: Duration = Duration::from_secs(2);
@@ -51,20 +41,7 @@ impl Actor for Failing {
 fn a_retry_that_was_fetched_before_it_was_handed_out_is_not_forgotten() {
     play(async || {
         let (failing, hold, clock) = (Failing::default(), Arc::<Hold>::default(), Virtual::at(1_000_000));
-        let recorder = Recorder {
-            store: Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap()),
-            history: Arc::default(),
-            plan: Arc::default(),
-            company: None,
-            hold: Some(hold.clone()),
-        };
-        let start = Start {
-            backend: backend(recorder),
-            features: vec![Feature::new(failing.clone())],
-            settings: Settings { arbiters: 0, ..Settings::default() },
-            clock: Clock::Virtual(clock.clone()),
-        };
-        let node = Node::start_with(start, Faults::planned(Arc::<Plan>::default()), 1).await.unwrap();
+        let node = held(&hold, Feature::new(failing.clone()), Clock::Virtual(clock.clone())).await;
         let first = node.tell(Failing::at("a"), ()).await.unwrap();
         // Attempts that are over.
         let failed = async || match node.request(first).await.unwrap() {

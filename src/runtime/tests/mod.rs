@@ -14,7 +14,17 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::prelude::*;
+use crate::{
+    backend::embedded::{Embedded, Options},
+    clock::Clock,
+    prelude::*,
+    runtime::{
+        faults::{Faults, Plan},
+        node::Start,
+        settings::Settings,
+    },
+    testing::recorder::{Hold, Recorder, backend},
+};
 
 /// Adds, after passing a gate that some tests keep shut.
 #[derive(Clone)]
@@ -62,6 +72,20 @@ impl Actor for Counter {
         *total += add;
         Ok(*total)
     }
+}
+
+/// A node alone with a store whose answers a test may hold back.
+async fn held(hold: &Arc<Hold>, feature: Feature, clock: Clock) -> Node {
+    let recorder = Recorder {
+        store: Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap()),
+        history: Arc::default(),
+        plan: Arc::default(),
+        company: None,
+        hold: Some(hold.clone()),
+    };
+    let settings = Settings { arbiters: 0, ..Settings::default() };
+    let start = Start { backend: backend(recorder), features: vec![feature], settings, clock };
+    Node::start_with(start, Faults::planned(Arc::<Plan>::default()), 1).await.unwrap()
 }
 
 /// Runs a test in a system of its own.
