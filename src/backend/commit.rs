@@ -52,6 +52,11 @@ impl Commit {
 }
 
 impl Commit {
+    /// How many messages and records it is about.
+    pub fn weight(&self) -> usize {
+        1 + self.done.len() + self.deferred.len() + self.parked.len() + self.outbox.len() + self.journals.len()
+    }
+
     /// Bytes of what it sends, answers and records, roughly and rather too many.
     pub fn size(&self) -> usize {
         const EACH: usize = 256;

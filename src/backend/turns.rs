@@ -52,6 +52,28 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
         item
     }
 
+    /// The next one of somebody, whose turn that was.
+    pub(crate) fn pop_of(&mut self, tenant: K) -> Option<T> {
+        let queue = self.queues.get_mut(&tenant)?;
+        let item = queue.pop_front();
+        let over = queue.is_empty();
+        // Those whose turn it is are at the front.
+        if let Some(at) = self.ring.iter().position(|other| *other == tenant) {
+            self.ring.remove(at);
+        }
+        if over {
+            self.queues.remove(&tenant);
+        } else {
+            self.ring.push_back(tenant);
+        }
+        item
+    }
+
+    /// Who has something here.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = K> {
+        self.ring.iter().copied()
+    }
+
     /// How many have something here.
     pub(crate) fn tenants(&self) -> usize {
         self.ring.len()
@@ -110,6 +132,19 @@ mod tests {
         turns.push(None, 11);
         let order: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
         assert_eq!(order, [1, 10, 20, 2, 11, 3, 4]);
+        assert!(turns.is_empty() && turns.queues.is_empty());
+    }
+
+    #[test]
+    fn who_was_taken_from_is_last() {
+        let mut turns = Turns::default();
+        for (tenant, n) in [(1, 10), (1, 11), (2, 20), (3, 30)] {
+            turns.push(tenant, n);
+        }
+        assert_eq!(turns.pop_of(1), Some(10));
+        assert_eq!(turns.everybody().collect::<Vec<_>>(), [2, 3, 1]);
+        assert_eq!((turns.pop_of(3), turns.pop_of(3)), (Some(30), None));
+        assert_eq!((turns.pop(), turns.pop(), turns.pop()), (Some(20), Some(11), None));
         assert!(turns.is_empty() && turns.queues.is_empty());
     }
 

@@ -9,16 +9,26 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Notify, oneshot};
 use tracing::{error, warn};
 
-use super::shared::Shared;
+use super::{
+    shared::Shared,
+    turnstile::{self, Pass},
+};
 use crate::backend::{Commit, Lease, Refused, Tenant, turns::Turns};
 
 /// Most commits in one group.
 const GROUP: usize = 1024;
 /// And while several tenants are there, so that none waits long behind another's.
 const SHARED: usize = 4;
+/// A store that takes longer is not what other partitions wait for.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Groups on their way at once where they pass a turnstile, each of another tenant.
+const WAYS: usize = 2;
+/// And how many tenants ask there for their turn: all come to it.
+const ASKING: usize = 8;
 
 /// A commit and who waits for it.
 type Waiting = (Commit, oneshot::Sender<Result<(), Refused>>);
@@ -67,26 +77,94 @@ impl Committer {
     /// Sends groups for ever.
     pub(crate) async fn run(&self) {
         loop {
-            let group: Vec<_> = {
-                let mut queue = self.queue.borrow_mut();
-                let most = if self.shared.company.is_several() { SHARED } else { GROUP };
-                std::iter::from_fn(|| queue.pop()).take(most).collect()
-            };
+            if self.shared.turns().is_some() {
+                self.run_in_turns().await;
+            }
+            let most = if self.shared.company.is_several() { SHARED } else { GROUP };
+            let group: Vec<_> = std::iter::from_fn(|| self.queue.borrow_mut().pop()).take(most).collect();
             if group.is_empty() {
                 self.wake.notified().await;
-                continue;
+            } else {
+                self.send(group, None).await;
             }
-            self.send(group).await;
         }
     }
 
-    async fn send(&self, group: Vec<Waiting>) {
+    /// Sends small groups, each of one tenant when its turn comes, while several tenants are there. What is one
+    /// tenant's is sent in order: a group of it only after the one before has ended.
+    async fn run_in_turns(&self) {
+        let (mut leaving, mut busy) = (FuturesUnordered::new(), Vec::new());
+        let (mut asking, mut asked) = (FuturesUnordered::new(), Vec::new());
+        loop {
+            let turns = self.shared.turns();
+            if turns.is_none() && leaving.is_empty() {
+                return;
+            }
+            if turns.is_none() || leaving.len() == WAYS {
+                // Whoever is called now would only keep others out.
+                asking.clear();
+                asked.clear();
+            } else if let Some(turns) = turns {
+                let waits = |tenant: &Option<Tenant>| !busy.contains(tenant) && !asked.contains(tenant);
+                let queue = self.queue.borrow();
+                let waiting: Vec<_> = queue.everybody().filter(waits).take(ASKING - asked.len()).collect();
+                for tenant in waiting {
+                    asked.push(tenant);
+                    let called = turns.ask(tenant);
+                    asking.push(async move { (tenant, called.await) });
+                }
+            }
+            tokio::select! {
+                Some(tenant) = leaving.next() => busy.retain(|other| *other != tenant),
+                Some((tenant, called)) = asking.next() => {
+                    asked.retain(|other| *other != tenant);
+                    let Ok(mut pass) = called else { continue };
+                    let group = self.some_of(tenant);
+                    if group.is_empty() {
+                        continue;
+                    }
+                    pass.weigh(group.iter().map(|(commit, _)| commit.weight()).sum());
+                    busy.push(tenant);
+                    leaving.push(async move {
+                        self.send(group, Some(pass)).await;
+                        tenant
+                    });
+                }
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// A small group of one tenant's.
+    fn some_of(&self, tenant: Option<Tenant>) -> Vec<Waiting> {
+        let (mut group, mut weight) = (Vec::new(), 0);
+        while weight < turnstile::GROUP
+            && let Some(next) = self.queue.borrow_mut().pop_of(tenant)
+        {
+            weight += next.0.weight();
+            group.push(next);
+        }
+        group
+    }
+
+    /// The store's answers; `pass` is given back with them, or when they are long in coming.
+    async fn answers(&self, batch: Arc<Vec<Commit>>, pass: Option<Pass>) -> Vec<Result<(), Refused>> {
+        let mut answers = std::pin::pin!(self.shared.backend.commit(self.lease, batch));
+        if let Some(_held) = pass
+            && let Some(answers) = self.shared.clock.limit(PATIENCE, &mut answers).await
+        {
+            return answers;
+        }
+        answers.await
+    }
+
+    async fn send(&self, group: Vec<Waiting>, mut pass: Option<Pass>) {
         let (mut commits, mut replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let mut wait = Duration::from_millis(50);
         loop {
             let batch = Arc::new(commits);
             let begun = std::time::Instant::now();
-            let answers = self.shared.backend.commit(self.lease, batch.clone()).await;
+            let answers = self.answers(batch.clone(), pass.take()).await;
             self.shared.metrics.commit(batch.len(), begun.elapsed().as_secs_f64());
             let mut again = Vec::new();
             let mut unwritten = None;

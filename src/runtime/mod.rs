@@ -56,6 +56,7 @@ pub mod sweep;
 pub(crate) mod tenure;
 pub(crate) mod told;
 pub(crate) mod turn;
+mod turnstile;
 pub(crate) mod usage;
 pub mod view;
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others, pausing::Known,
-    settings::Settings, view::View,
+    settings::Settings, turnstile::Turnstile, view::View,
 };
 use crate::{
     address::Address,
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) listen: OnceLock<String>,
     /// Whose commands and commits there were lately.
     pub(crate) company: Company,
+    /// Where commits of all partitions pass; the store of a single node takes turns by itself.
+    turnstile: Option<Turnstile>,
     /// How many partitions are open here.
     open: AtomicUsize,
     secret: [u8; 32],
@@ -78,6 +80,7 @@ impl Shared {
             since: clock.now(),
             listen: OnceLock::new(),
             company: Company::default(),
+            turnstile: backend.lease_time().map(|_| Turnstile::default()),
             open: AtomicUsize::new(0),
             backend,
             clock,
@@ -103,6 +106,11 @@ impl Shared {
     /// Whose an actor is.
     pub(crate) fn tenant(&self, address: &Address) -> Option<Tenant> {
         self.kinds.get(address.kind())?.belongs(address.key()).tenant
+    }
+
+    /// Where commits pass, while several tenants are there.
+    pub(crate) fn turns(&self) -> Option<&Turnstile> {
+        self.turnstile.as_ref().filter(|_| self.company.is_several())
     }
 
     /// What one tenant may have of a mailbox, in bytes; 0 where that is all of it.

@@ -21,6 +21,7 @@ use super::{
     room::Delivery,
     settle::Concluded,
     supervisor::Blame,
+    turnstile,
 };
 use crate::{
     actor::{Actor, Waits},
@@ -38,6 +39,8 @@ use crate::{
 /// Most commands in one commit, and the longest they are gathered.
 const COMMANDS: usize = 256;
 const GATHER: Duration = Duration::from_millis(2);
+/// And while several tenants take turns at the store.
+const FEW: (usize, Duration) = (turnstile::GROUP, Duration::from_micros(300));
 
 /// Commands handled and not committed.
 pub(super) struct Group<S> {
@@ -85,6 +88,7 @@ impl<A: Actor> Core<A> {
     pub(crate) async fn turn(self: &Rc<Self>, memory: &mut Memory<A::State>) -> bool {
         let mut group = self.group();
         let begun = Instant::now();
+        let (most, gather) = if self.room.shared.turns().is_some() { FEW } else { (COMMANDS, GATHER) };
         while let Some((mut delivery, pass)) = self.admitted(&mut group).await {
             if !delivery.counted && (delivery.suspect || delivery.stored.attempts > 0) {
                 if !group.taken.is_empty() {
@@ -111,7 +115,7 @@ impl<A: Actor> Core<A> {
             if single {
                 self.single.set(self.single.get() - 1);
             }
-            if group.blocked || single || group.taken.len() >= COMMANDS || begun.elapsed() > GATHER {
+            if group.blocked || single || group.taken.len() >= most || begun.elapsed() > gather {
                 break;
             }
         }

@@ -15,7 +15,7 @@ use super::{
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
-    backend::{Append, Appended, NotAppended, Tenant},
+    backend::{Append, Appended, NotAppended, Tenant, turns::Turns},
     envelope::{Envelope, Position},
 };
 
@@ -23,12 +23,25 @@ use crate::{
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Most messages on their way at once on one connection while several tenants are there, who take turns.
+const SHARED: usize = 16;
+
 /// Something to put into a mailbox.
 pub(super) enum Item {
     /// From outside.
     Append(One),
     /// From another partition's outbox.
     Receive(Delivery),
+}
+
+impl Item {
+    /// Whose it is, if it is known.
+    fn tenant(&self) -> Option<Tenant> {
+        match self {
+            Self::Append(one) => one.tenant,
+            Self::Receive(_) => None,
+        }
+    }
 }
 
 /// A message from outside.
@@ -79,13 +92,35 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
 
 /// Serves one connection for ever.
 pub(super) async fn serve(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Item>) {
-    let mut items = Vec::new();
-    while queue.recv_many(&mut items, BATCH * 4).await > 0 {
-        let (mut appends, mut receives): (HashMap<u16, Vec<One>>, Vec<Delivery>) = Default::default();
-        for item in items.drain(..) {
+    let mut turns = Turns::default();
+    loop {
+        // All that has come is looked at, so that who comes last need not wait for who came before.
+        let mut next = match turns.is_empty() {
+            true => match queue.recv().await {
+                Some(item) => Some(item),
+                None => return,
+            },
+            false => queue.try_recv().ok(),
+        };
+        while let Some(item) = next {
+            item.tenant().inspect(|tenant| core.company.saw(*tenant));
+            turns.push(item.tenant(), item);
+            next = queue.try_recv().ok();
+        }
+        let most = if core.company.is_several() { SHARED } else { BATCH * 4 };
+        let (mut appends, mut receives, mut weight) = (HashMap::<u16, Vec<One>>::new(), Vec::new(), 0);
+        while weight < most
+            && let Some(item) = turns.pop()
+        {
             match item {
-                Item::Append(one) => appends.entry(one.partition).or_default().push(one),
-                Item::Receive(delivery) => receives.push(delivery),
+                Item::Append(one) => {
+                    weight += 1;
+                    appends.entry(one.partition).or_default().push(one);
+                }
+                Item::Receive(delivery) => {
+                    weight += delivery.parcels.len();
+                    receives.push(delivery);
+                }
             }
         }
         let appending = join_all(appends.into_values().map(|ones| append_all(&core, ones)));

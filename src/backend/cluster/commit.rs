@@ -48,6 +48,9 @@ pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit]) -> Vec<R
     let place = &core.places[usize::from(lease.partition)];
     let redone = place.redone();
     write_states(core, lease, batch, &ready, &mut answers).await;
+    // One group of a partition at a time from here on: the lease remembers the last one's serial, and outboxes
+    // are filled in its order.
+    let _one = place.finishing.lock().await;
     let disturbed = place.redone() != redone;
     finish(core, lease, batch, ready, disturbed, &mut answers).await;
     answers
@@ -110,6 +113,10 @@ async fn write_states(
     ready: &[Ready],
     answers: &mut [Result<(), Refused>],
 ) {
+    if let (Some(of), Some(first)) = (core.tenants.get(), batch.first()) {
+        of(&first.address).inspect(|tenant| core.company.saw(*tenant));
+    }
+    let several = core.company.is_several();
     let mut writing = Vec::new();
     for (index, (commit, ready)) in batch.iter().zip(ready).enumerate() {
         let Some(state) = &commit.state else { continue };
@@ -117,7 +124,7 @@ async fn write_states(
         let (reply, answer) = oneshot::channel();
         match StateOp::new(&commit.address, state, lease.epoch, redo, commit.at, reply) {
             Ok(op) => {
-                core.states.write(op);
+                core.states.write(op, several);
                 writing.push((index, answer));
             }
             Err(error) => answers[index] = Err(Refused::Unavailable(error.to_string())),

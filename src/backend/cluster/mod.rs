@@ -85,7 +85,7 @@ pub use self::{
     resize::{Doing, Moves, Progress, Resize, Resized},
 };
 use crate::{
-    backend::TenantOf,
+    backend::{TenantOf, turns::Company},
     error::{Error, Result},
     request::MAX_PARTITIONS,
 };
@@ -145,6 +145,8 @@ struct Core {
     limits: limits::Ways,
     /// Whose an actor is.
     tenants: OnceLock<TenantOf>,
+    /// Whose messages and commits there were lately.
+    company: Company,
 }
 
 /// What a store is opened for.
@@ -270,6 +272,7 @@ impl Core {
             moves: DashMap::new(),
             limits,
             tenants: OnceLock::new(),
+            company: Company::default(),
             options,
         });
         for queue in queues {

@@ -23,6 +23,8 @@ pub(super) struct Place {
     /// The epoch of the owner on this node; 0 when there is none.
     epoch: AtomicU64,
     serials: Counter,
+    /// Held while a group of commits does its part in Redis.
+    pub(super) finishing: tokio::sync::Mutex<()>,
     redos: AtomicU64,
     signals: Mutex<Arc<Signals>>,
     inner: Mutex<Inner>,

@@ -36,7 +36,8 @@ use crate::{
 /// The database of the states.
 pub(super) struct States {
     pub(super) db: Database,
-    writer: mpsc::UnboundedSender<StateOp>,
+    /// For groups as large as they come, and for those of several tenants.
+    writers: [mpsc::UnboundedSender<StateOp>; 2],
 }
 
 /// How long an answer may take before it counts as lost: longer than a majority may be waited for.
@@ -69,15 +70,15 @@ impl States {
         let client = Client::with_options(options).map_err(fault)?;
         let database = client.database(database);
         database.run_command(doc! { "ping": 1 }).await.map_err(fault)?;
-        let (writer, queue) = mpsc::unbounded_channel();
-        write::start(database.clone(), queue);
-        Ok(Self { db: database, writer })
+        let writers = [write::WRITERS, write::SHARED].map(|writers| write::start(&database, writers));
+        Ok(Self { db: database, writers })
     }
 
-    /// Writes a state with the next group; the answer comes through the operation.
-    pub(super) fn write(&self, op: StateOp) {
+    /// Writes a state with the next group, which is sooner where several tenants take turns; the answer comes
+    /// through the operation.
+    pub(super) fn write(&self, op: StateOp, several: bool) {
         // The writers end with the store; whoever waits finds its answer dropped.
-        let _ = self.writer.send(op);
+        let _ = self.writers[usize::from(several)].send(op);
     }
 
     /// Creates the indexes of a kind.

@@ -15,8 +15,10 @@ use crate::{address::Address, backend::StateWrite, envelope::Position, error::Re
 /// Most states in one command; MongoDB takes up to 100,000, and 48 MB.
 const GROUP: usize = 1000;
 const GROUP_BYTES: usize = 24 << 20;
-/// Groups on their way at once.
-const WRITERS: usize = 2;
+/// Groups on their way at once; more while several tenants take turns, whose groups are small: the next one need
+/// not wait for the last.
+pub(super) const WRITERS: usize = 2;
+pub(super) const SHARED: usize = 4;
 
 /// A conditional write of one document.
 pub(in crate::backend::cluster) struct StateOp {
@@ -89,10 +91,11 @@ impl StateOp {
     }
 }
 
-/// Starts the writers.
-pub(super) fn start(db: Database, queue: mpsc::UnboundedReceiver<StateOp>) {
+/// Starts writers, and says where they take from.
+pub(super) fn start(db: &Database, writers: usize) -> mpsc::UnboundedSender<StateOp> {
+    let (sender, queue) = mpsc::unbounded_channel();
     let queue = std::sync::Arc::new(Mutex::new(queue));
-    for _ in 0..WRITERS {
+    for _ in 0..writers {
         let (db, queue) = (db.clone(), queue.clone());
         tokio::spawn(async move {
             loop {
@@ -105,6 +108,7 @@ pub(super) fn start(db: Database, queue: mpsc::UnboundedReceiver<StateOp>) {
             }
         });
     }
+    sender
 }
 
 /// Writes a group, kind by kind.
