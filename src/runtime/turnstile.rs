@@ -125,6 +125,7 @@ impl Pass {
     pub(crate) fn weigh(&mut self, weight: usize) {
         let before = std::mem::replace(&mut self.weight, weight);
         self.turnstile.inside(|inside| inside.weigh(self.tenant, before, weight));
+        self.turnstile.call();
     }
 }
 

@@ -6,7 +6,10 @@ mod sessions;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub(crate) struct Hold {
     pub(crate) asked: Notify,
     /// The store is asked now whether it cancels: whether really, or answering `false` for it.
     pub(crate) verdict: Mutex<Option<oneshot::Receiver<bool>>>,
+    /// So many of the next groups of commits are never answered.
+    pub(crate) lost: AtomicUsize,
     /// The next page of what is due, if anything is, arrives now.
     pub(crate) page: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -155,6 +160,10 @@ impl Commits for Recorder {
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
         if self.plan.crashed() {
+            return Box::pin(std::future::pending());
+        }
+        let lost = |hold: &Arc<Hold>| hold.lost.fetch_update(SeqCst, SeqCst, |lost| lost.checked_sub(1)).is_ok();
+        if self.hold.as_ref().is_some_and(lost) {
             return Box::pin(std::future::pending());
         }
         // On its way to the disk, a commit happens whether or not the process lives to hear of it.

@@ -6,6 +6,7 @@ mod deferring;
 mod replaying;
 mod sharing;
 mod town;
+mod turning;
 
 use std::{
     sync::{Arc, Mutex},

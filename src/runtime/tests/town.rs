@@ -25,7 +25,7 @@ use crate::{
         node::{Node, Start},
         settings::Settings,
     },
-    testing::recorder::{Recorder, backend},
+    testing::recorder::{Hold, Recorder, backend},
 };
 
 /// A store and who shares it.
@@ -80,6 +80,16 @@ impl Town {
 
     /// Starts a node with these bounds.
     pub(super) async fn start_as(self: &Arc<Self>, counter: Counter, settings: Settings) -> Resident {
+        self.start_held(counter, settings, None).await
+    }
+
+    /// Starts a node whose store's answers a test may hold back.
+    pub(super) async fn start_held(
+        self: &Arc<Self>,
+        counter: Counter,
+        settings: Settings,
+        hold: Option<Arc<Hold>>,
+    ) -> Resident {
         let (slot, letters) = mpsc::unbounded_channel();
         let way = Arc::new(Way {
             town: self.clone(),
@@ -95,7 +105,7 @@ impl Town {
             history: Arc::default(),
             plan: plan.clone(),
             company: Some(way.clone()),
-            hold: None,
+            hold,
         };
         let start =
             Start { backend: backend(recorder), features: vec![Feature::new(counter)], settings, clock: Clock::System };
