@@ -57,3 +57,16 @@ impl Lanes {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::Position;
+
+    #[test]
+    fn what_is_paused_gets_no_memory() {
+        let lanes = Lanes::new(8, 1 << 20, Position::new(0, 0));
+        assert_eq!(lanes.room_for(Belongs::special(LaneId::PAUSED)), 0);
+        assert_eq!(lanes.room_for(Belongs::special(LaneId::RESUMED)), 8);
+    }
+}
