@@ -150,12 +150,13 @@ impl Committer {
     /// The store's answers; `pass` is given back with them, or when they are long in coming.
     async fn answers(&self, batch: Arc<Vec<Commit>>, pass: Option<Pass>) -> Vec<Result<(), Refused>> {
         let mut answers = std::pin::pin!(self.shared.backend.commit(self.lease, batch));
-        if let Some(_held) = pass
-            && let Some(answers) = self.shared.clock.limit(PATIENCE, &mut answers).await
-        {
-            return answers;
+        let Some(pass) = pass else { return answers.await };
+        let in_time = self.shared.clock.limit(PATIENCE, &mut answers).await;
+        pass.arrived();
+        match in_time {
+            Some(answers) => answers,
+            None => answers.await,
         }
-        answers.await
     }
 
     async fn send(&self, group: Vec<Waiting>, mut pass: Option<Pass>) {

@@ -50,7 +50,7 @@ impl Default for Inside {
     }
 }
 
-/// Somebody who has passed; gone, it has arrived.
+/// Somebody who has passed, until it is dropped.
 pub(crate) struct Pass {
     turnstile: Turnstile,
     tenant: Option<Tenant>,
@@ -127,14 +127,16 @@ impl Pass {
         self.turnstile.inside(|inside| inside.weigh(self.tenant, before, weight));
         self.turnstile.call();
     }
+
+    /// It has arrived, or is given up: how long that took tells how many more may be on their way.
+    pub(crate) fn arrived(self) {
+        self.turnstile.inside(|inside| inside.learn(self.weight, self.since.elapsed()));
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.turnstile.inside(|inside| {
-            inside.weigh(self.tenant, self.weight, 0);
-            inside.learn(self.weight, self.since.elapsed());
-        });
+        self.turnstile.inside(|inside| inside.weigh(self.tenant, self.weight, 0));
         self.turnstile.call();
     }
 }
@@ -153,16 +155,9 @@ mod tests {
         turn.try_recv().ok()
     }
 
-    /// One that never learns that it could let in more.
-    fn slow() -> Turnstile {
-        let turnstile = Turnstile::default();
-        turnstile.inside(|inside| inside.quickest = f64::MIN_POSITIVE);
-        turnstile
-    }
-
     #[test]
     fn who_has_little_on_its_way_passes_a_flood() {
-        let turnstile = slow();
+        let turnstile = Turnstile::default();
         let mut flood: Vec<_> = (0..10).map(|_| turnstile.ask(of("ann"))).collect();
         let passed: Vec<Pass> = flood.iter_mut().filter_map(passes).collect();
         assert_eq!(passed.len(), GROUPS);
@@ -177,7 +172,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_called_in_turns() {
-        let turnstile = slow();
+        let turnstile = Turnstile::default();
         let mut full = turnstile.ask(None);
         let mut full = passes(&mut full).unwrap();
         full.weigh(LEAST as usize * 2);
@@ -191,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_went_away_holds_nothing_up() {
-        let turnstile = slow();
+        let turnstile = Turnstile::default();
         let mut first = turnstile.ask(of("ann"));
         let mut pass = passes(&mut first).unwrap();
         pass.weigh(LEAST as usize * 2);
@@ -202,7 +197,10 @@ mod tests {
         drop(waiting);
         let mut last = turnstile.ask(of("ann"));
         assert!(passes(&mut last).is_some());
-        turnstile.inside(|inside| assert!(inside.passed == 0 && inside.has.is_empty() && inside.waiting.is_empty()));
+        turnstile.inside(|inside| {
+            assert!(inside.passed == 0 && inside.has.is_empty() && inside.waiting.is_empty());
+            assert_eq!(inside.quickest, f64::MAX, "a pass that was not used says nothing of the store");
+        });
     }
 
     #[test]
