@@ -5,7 +5,7 @@ use super::*;
 #[actix_web::test]
 async fn every_problem_type_has_a_page() {
     let app = app(|_| {}).await;
-    for class in super::problems::ALL {
+    for class in super::super::problems::ALL {
         let (status, _, body) = call(&app, TestRequest::get().uri(&format!("/problems/{}", class.name))).await;
         assert_eq!(status, 200);
         assert!(String::from_utf8(body).unwrap().contains(class.help));
