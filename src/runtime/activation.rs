@@ -3,8 +3,8 @@
 //!
 //! Order (G2): `queue` is sorted by position and holds nothing that is after a parked message.
 //! While messages of the key are parked in the store (`behind`), whatever arrives is parked too,
-//! and the queue is refilled from the store, lowest position first. While the actor is paused, all of it is
-//! parked.
+//! and the queue is refilled from the store, lowest position first, with what is before all that may
+//! still arrive. While the actor is paused, all of it is parked.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     actor::Actor,
     address::Address,
-    backend::{Commit, Loaded, Refused, document},
+    backend::{Commit, Loaded, Refused, Stored, document},
     coordination::limit::gate::Pass,
     durable::journal::Journal,
     envelope::Position,
@@ -284,6 +284,9 @@ impl<A: Actor> Core<A> {
 
     /// Fetches parked messages that may run now; whether it is worth going on.
     async fn refill(&self) -> bool {
+        let handed = self.room.handed(&self.address);
+        // What was sent before this arrives first.
+        tokio::task::yield_now().await;
         while self.parking.get() > 0 {
             self.parked.notified().await;
         }
@@ -321,8 +324,16 @@ impl<A: Actor> Core<A> {
         let now = shared.clock.now();
         let mut taken = false;
         let fits = self.room.room_for(&self.address).clamp(LEAST, REFILL);
+        // What is before it may be in the mailbox, if it ran there when its last owner died.
+        let early = |stored: &Stored| handed.is_some_and(|handed| stored.position >= handed);
+        if found.first().is_some_and(|first| first.due <= now && early(first)) {
+            self.room.wait_behind(&self.address, &self.slot);
+            // Unless that has come meanwhile.
+            return self.room.handed(&self.address) != handed;
+        }
         // Everything after a retry that is not due waits with it.
-        for stored in found.into_iter().take_while(|stored| stored.due <= now).take(fits) {
+        let may = |stored: &Stored| stored.due <= now && !early(stored);
+        for stored in found.into_iter().take_while(may).take(fits) {
             self.room.hold(&stored, &self.address);
             self.slot.pending.set(self.slot.pending.get() + 1);
             let suspect = self.room.suspect(&stored);

@@ -32,6 +32,7 @@
 //! [`MOST`]: those that come then share one until that one is read to its end.
 
 mod changing;
+mod handed;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -83,6 +84,9 @@ pub(crate) struct Lanes {
     bytes: usize,
     /// How far the mailbox was read at all.
     pub(crate) front: Position,
+    /// Whether that was to its end, once; and the first of what is being handed out.
+    ended: bool,
+    in_hand: Option<Position>,
     /// What has left memory since the page that is being read was asked for, in each of the two orders.
     left: [Option<HashSet<Position>>; 2],
     walks: [u64; 2],
@@ -102,6 +106,8 @@ impl Lanes {
             messages: 0,
             bytes: 0,
             front,
+            ended: false,
+            in_hand: None,
             left: [None, None],
             walks: [0; 2],
             turns: 0,

@@ -97,6 +97,8 @@ async fn read_front(room: &Rc<Room>, reading: &mut Reading) -> Result<()> {
     let page = page?;
     let Some(last) = page.last().map(|stored| stored.position) else {
         (reading.more, reading.limit) = (false, BATCH);
+        room.lanes.borrow_mut().end_of_mailbox();
+        room.wake_behind();
         return Ok(());
     };
     let mean = page.iter().map(|stored| stored.size).sum::<usize>() / page.len();
@@ -171,10 +173,13 @@ fn after(position: Position) -> Position {
 
 async fn hand_out(room: &Rc<Room>, taken: Vec<Arrival>) {
     room.look_after();
-    if !taken.is_empty() {
+    if let Some(first) = taken.first().map(|arrival| arrival.stored.position) {
+        room.lanes.borrow_mut().hand_out(Some(first));
         room.shared.faults.at(Point::Read).await;
         distribute(room, taken).await;
+        room.lanes.borrow_mut().hand_out(None);
     }
+    room.wake_behind();
 }
 
 impl Room {

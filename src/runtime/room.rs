@@ -68,6 +68,8 @@ pub(crate) struct Room {
     opened: i64,
     busy: Cell<usize>,
     pub(crate) quiet: Notify,
+    /// Actors whose parked messages may not be their first: they wait until more of the mailbox is handed out.
+    behind: RefCell<HashSet<Address>>,
     /// Messages that have a journal.
     pub(crate) journaled: RefCell<HashSet<Position>>,
     /// Nothing new may begin from now on.
@@ -112,6 +114,7 @@ impl Room {
             opened,
             busy: Cell::default(),
             quiet: Notify::new(),
+            behind: RefCell::default(),
             journaled: RefCell::default(),
             halted: Notify::new(),
         })
@@ -127,6 +130,28 @@ impl Room {
     pub(crate) fn room_for(&self, address: &Address) -> usize {
         let belongs = self.belongs_to(address);
         self.lanes.borrow().room_for(belongs)
+    }
+
+    /// All of an actor's messages in the mailbox that are before this have been sent to it; `None`: all have.
+    pub(crate) fn handed(&self, address: &Address) -> Option<Position> {
+        let belongs = self.belongs_to(address);
+        self.lanes.borrow().handed(belongs)
+    }
+
+    /// An actor wants to be woken when more of the mailbox has been handed out; until then it stays.
+    pub(crate) fn wait_behind(&self, address: &Address, state: &SlotState) {
+        if self.behind.borrow_mut().insert(address.clone()) {
+            state.pending.set(state.pending.get() + 1);
+        }
+    }
+
+    /// More of the mailbox has been handed out.
+    pub(crate) fn wake_behind(&self) {
+        for address in self.behind.take() {
+            if let Some(slot) = self.slots.borrow().get(&address) {
+                slot.to.do_send(Signal::Wake);
+            }
+        }
     }
 
     /// A message has left memory; it is still handed out.

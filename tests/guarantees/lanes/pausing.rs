@@ -48,6 +48,34 @@ fn what_is_paused_is_accepted_and_waits_over_restarts() {
     });
 }
 
+/// What runs stays in the mailbox while what waits behind it is put back; its process dies, and the next one
+/// finds the mailbox longer than its memory.
+#[test]
+fn what_was_put_back_does_not_overtake_what_ran_when_the_process_died() {
+    let job = Job::gated(&["a", "b"]);
+    job.world().settings(|settings| settings.window_messages = 8).play(async |mut world| {
+        for n in 0..20 {
+            world.tell(Job::at(format!("a.{n}")), Do::Write(n)).await;
+        }
+        world.tell(Job::at("b.1"), Do::Write(1)).await;
+        world.tell(Job::at("b.1"), Do::Write(2)).await;
+        world.settle().await;
+        world.node().pause("job", None).await.unwrap();
+        world.settle().await;
+        world.crash().await;
+        job.gated.lock().unwrap().retain(|gated| *gated == "a");
+        world.node().resume("job", None).await.unwrap();
+        world.settle().await;
+        assert_eq!(job.handled("b"), 0, "the first one waits for memory, and the second one for the first");
+        job.open();
+        world.settle().await;
+        assert_eq!(world.state::<Job>("b.1").await, Some(vec![1, 2]));
+        world.in_order(Job::at("b.1"));
+        world.no_loss().await;
+        world.no_duplicate();
+    });
+}
+
 #[test]
 fn what_runs_when_it_is_paused_ends_and_nothing_after_it_begins() {
     let job = Job::gated(&["a"]);
