@@ -172,7 +172,7 @@ impl Commits for Recorder {
         let open = self.plan.call();
         actix::spawn(async move {
             let _open = open;
-            let answers = store.commit(lease, batch.clone()).await;
+            let (answers, _turn) = tokio::join!(store.commit(lease, batch.clone()), history.turn(lease.partition));
             for (commit, _) in batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
                 history.committed(commit);
             }

@@ -1,8 +1,8 @@
 //! What happened in a world, kept over restarts.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{address::Address, backend::Commit, envelope::Position};
@@ -20,11 +20,19 @@ struct Inner {
     /// The order in which each actor's messages ended.
     order: BTreeMap<Address, Vec<Position>>,
     timers: HashSet<Position>,
+    turns: HashMap<u16, Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl History {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits of a partition are written down in the order in which they were asked for, which is the store's:
+    /// whoever asked for an earlier one, in an earlier life, may be slow to hear of it.
+    pub(super) async fn turn(&self, partition: u16) -> tokio::sync::OwnedMutexGuard<()> {
+        let turns = self.lock().turns.entry(partition).or_default().clone();
+        turns.lock_owned().await
     }
 
     pub(super) fn committed(&self, commit: &Commit) {
