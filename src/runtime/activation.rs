@@ -297,13 +297,16 @@ impl<A: Actor> Core<A> {
             self.live.borrow().keys().chain(self.room.running.borrow().keys()).copied().collect();
         let (mut found, mut after, mut beside) = (Vec::new(), Some(Position::new(0, 0)), false);
         while let Some(from) = after.take_if(|_| found.is_empty()) {
-            match shared.backend.parked(&self.address, from, REFILL).await {
+            self.room.fetch(&self.address);
+            let page = shared.backend.parked(&self.address, from, REFILL).await;
+            let cancelled = self.room.fetched(&self.address);
+            match page {
                 Ok(page) => {
                     after = page.last().filter(|_| page.len() == REFILL).map(|last| last.position);
-                    let read = page.len();
+                    beside |= page.iter().any(|stored| running.contains(&stored.position));
                     found = page;
-                    found.retain(|stored| !running.contains(&stored.position));
-                    beside |= found.len() < read;
+                    found
+                        .retain(|Stored { position, .. }| !running.contains(position) && !cancelled.contains(position));
                 }
                 Err(error) => {
                     warn!(address = %self.address, %error, "parked messages could not be read, trying again");

@@ -72,6 +72,24 @@ impl actix::Handler<Cancel> for Partition {
     }
 }
 
+impl Room {
+    /// Remembers a cancelled message that is in memory or on its way there: it must not begin. Where the state is
+    /// written before the message is ended, the store would find out too late.
+    pub(crate) fn remember_cancelled(&self, position: Position) {
+        self.fetching.outdate(position);
+        let mut lanes = self.lanes.borrow_mut();
+        lanes.outdate(position);
+        if lanes.holds(position) {
+            self.cancelled.borrow_mut().insert(position);
+        }
+    }
+
+    /// Whether a message was cancelled; asked once.
+    pub(crate) fn was_cancelled(&self, position: Position) -> bool {
+        !self.cancelled.borrow().is_empty() && self.cancelled.borrow_mut().remove(&position)
+    }
+}
+
 async fn cancel(room: Rc<Room>, position: Position) -> Result<bool> {
     room.cancelling.settled(&[position]).await;
     if room.stopping() {

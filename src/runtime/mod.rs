@@ -25,6 +25,7 @@ pub(crate) mod distribute;
 pub(crate) mod due;
 pub(crate) mod fate;
 pub mod faults;
+pub(crate) mod fetch;
 pub(crate) mod gate;
 pub(crate) mod handle;
 pub(crate) mod journaled;

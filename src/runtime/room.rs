@@ -18,6 +18,7 @@ pub(crate) use super::slot::{ACTIVATION_BYTES, Delivery, Signal, Slot, SlotState
 use super::{
     cancel::Cancelling,
     commit::Committer,
+    fetch::Fetching,
     lane::{Mail, Timed},
     lanes::Lanes,
     shared::Shared,
@@ -60,16 +61,15 @@ pub(crate) struct Room {
     /// Deferred messages handed to their activations.
     pub(crate) handed: RefCell<HashSet<Position>>,
     pub(crate) cancelling: Cancelling,
-    /// Messages cancelled while they were in memory.
-    cancelled: RefCell<HashSet<Position>>,
+    /// Messages cancelled while they were in memory, until they leave it.
+    pub(super) cancelled: RefCell<HashSet<Position>>,
     pub(crate) distributing: tokio::sync::Mutex<()>,
     /// Messages up to here may have been running when the last owner died.
     suspects: Position,
     opened: i64,
     busy: Cell<usize>,
     pub(crate) quiet: Notify,
-    /// Actors whose parked messages may not be their first: they wait until more of the mailbox is handed out.
-    behind: RefCell<HashSet<Address>>,
+    pub(super) fetching: Fetching,
     /// Messages that have a journal.
     pub(crate) journaled: RefCell<HashSet<Position>>,
     /// Nothing new may begin from now on.
@@ -114,7 +114,7 @@ impl Room {
             opened,
             busy: Cell::default(),
             quiet: Notify::new(),
-            behind: RefCell::default(),
+            fetching: Fetching::default(),
             journaled: RefCell::default(),
             halted: Notify::new(),
         })
@@ -132,33 +132,14 @@ impl Room {
         self.lanes.borrow().room_for(belongs)
     }
 
-    /// All of an actor's messages in the mailbox that are before this have been sent to it; `None`: all have.
-    pub(crate) fn handed(&self, address: &Address) -> Option<Position> {
-        let belongs = self.belongs_to(address);
-        self.lanes.borrow().handed(belongs)
-    }
-
-    /// An actor wants to be woken when more of the mailbox has been handed out; until then it stays.
-    pub(crate) fn wait_behind(&self, address: &Address, state: &SlotState) {
-        if self.behind.borrow_mut().insert(address.clone()) {
-            state.pending.set(state.pending.get() + 1);
-        }
-    }
-
-    /// More of the mailbox has been handed out.
-    pub(crate) fn wake_behind(&self) {
-        for address in self.behind.take() {
-            if let Some(slot) = self.slots.borrow().get(&address) {
-                slot.to.do_send(Signal::Wake);
-            }
-        }
-    }
-
     /// A message has left memory; it is still handed out.
     pub(crate) fn release(&self, position: Position) {
         let shares = {
             let mut lanes = self.lanes.borrow_mut();
             lanes.release(position);
+            if !lanes.holds(position) {
+                self.was_cancelled(position);
+            }
             lanes.usage.has_changed()
         };
         if shares {
@@ -323,28 +304,6 @@ impl Room {
     pub(crate) fn is_journaled(&self, position: Position) -> bool {
         let journaled = self.journaled.borrow();
         !journaled.is_empty() && journaled.contains(&position)
-    }
-
-    /// Remembers a cancelled message if it is in memory or on its way there. Only saves work: a commit of a
-    /// cancelled message is refused anyway, so forgetting is safe.
-    pub(crate) fn remember_cancelled(&self, position: Position) {
-        {
-            let mut lanes = self.lanes.borrow_mut();
-            lanes.outdate(position);
-            if !lanes.holds(position) {
-                return;
-            }
-        }
-        let mut cancelled = self.cancelled.borrow_mut();
-        if cancelled.len() > 4096 {
-            cancelled.clear();
-        }
-        cancelled.insert(position);
-    }
-
-    /// Whether a message was cancelled; asked once.
-    pub(crate) fn was_cancelled(&self, position: Position) -> bool {
-        !self.cancelled.borrow().is_empty() && self.cancelled.borrow_mut().remove(&position)
     }
 
     /// Ends a message that no actor can handle, in the dead letters (G12).

@@ -2,19 +2,18 @@
 //! down, and once the process has died nothing answers any more.
 
 mod history;
+mod hold;
 mod sessions;
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
 pub(crate) use history::History;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+pub(crate) use hold::Hold;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
     address::Address,
@@ -34,19 +33,6 @@ use crate::{
 pub(crate) trait Company: Leases + Nodes {}
 
 impl<T: Leases + Nodes> Company for T {}
-
-/// Lets a test come between a question to the store and its answer.
-#[derive(Default)]
-pub(crate) struct Hold {
-    /// The store has been asked.
-    pub(crate) asked: Notify,
-    /// The store is asked now whether it cancels: whether really, or answering `false` for it.
-    pub(crate) verdict: Mutex<Option<oneshot::Receiver<bool>>>,
-    /// So many of the next groups of commits are never answered.
-    pub(crate) lost: AtomicUsize,
-    /// The next page of what is due, if anything is, arrives now.
-    pub(crate) page: Mutex<Option<oneshot::Receiver<()>>>,
-}
 
 /// The recording store of one life of the process.
 pub(crate) struct Recorder {
@@ -130,18 +116,21 @@ impl Mailbox for Recorder {
             let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
             self.history.timers(timers);
             if let Some(hold) = self.hold.as_ref().filter(|_| !due.messages.is_empty()) {
-                let page = hold.page.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(page) = page {
-                    hold.asked.notify_one();
-                    let _ = page.await;
-                }
+                hold.arrives(&hold.due).await;
             }
             Ok(due)
         }))
     }
 
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
-        self.live(self.store.parked(address, from, limit))
+        let call = self.store.parked(address, from, limit);
+        self.live(Box::pin(async move {
+            let page = call.await?;
+            if let Some(hold) = &self.hold {
+                hold.arrives(&hold.parked).await;
+            }
+            Ok(page)
+        }))
     }
 
     fn blocked(&self, partition: u16, after: Option<Address>, limit: usize) -> Fut<'_, Result<Vec<Address>>> {

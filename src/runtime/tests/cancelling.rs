@@ -4,7 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::runtime::node::Cancel;
+use crate::{clock::Virtual, envelope::Position, runtime::node::Cancel};
 
 /// Asks to cancel the second of three commands, lets the first one end, and then lets the store give
 /// its verdict; what began.
@@ -44,4 +44,44 @@ fn what_is_cancelled_never_begins() {
 #[test]
 fn what_is_not_cancelled_after_all_is_handled_in_its_turn() {
     play(async || assert_eq!(cancelled_late(false).await, [1, 2, 3]));
+}
+
+/// Fails at first what is odd.
+#[derive(Clone, Default)]
+struct Odd(Arc<Mutex<Vec<(u64, u32)>>>);
+
+impl Actor for Odd {
+    const KIND: &'static str = "odd";
+    type State = ();
+    type Command = u64;
+    type Reply = ();
+
+    async fn handle(&self, (): &mut (), n: u64, cx: &Context<Self>) -> Result<()> {
+        self.0.lock().unwrap().push((n, cx.attempt()));
+        if n % 2 == 1 && cx.attempt() == 1 { Err(Error::new("odd")) } else { Ok(()) }
+    }
+}
+
+/// It waits in the store behind a retry; when that is due the page of both is long on its way to their actor.
+#[test]
+fn what_is_cancelled_while_it_is_fetched_never_begins() {
+    play(async || {
+        let (odd, hold, clock) = (Odd::default(), Arc::<Hold>::default(), Virtual::at(1_000_000));
+        let node = held(&hold, Feature::new(odd.clone()), Clock::Virtual(clock.clone())).await;
+        let tell = async |command| node.tell(Odd::at("a"), command).await.unwrap();
+        tell(1).await;
+        until("it has failed", async || odd.0.lock().unwrap().len() == 1).await;
+        let (second, _) = (tell(2).await, tell(4).await);
+        let (address, start) = (Odd::at("a").address().unwrap(), Position::new(0, 0));
+        let parked = async || node.shared.backend.parked(&address, start, 9).await.unwrap().len();
+        until("what comes behind it is parked", async || parked().await == 3).await;
+        let (send, sent) = oneshot::channel();
+        *hold.parked.lock().unwrap() = Some(sent);
+        clock.advance(Duration::from_secs(60));
+        hold.asked.notified().await;
+        assert!(matches!(node.cancel(second).await.unwrap(), Cancel::Cancelled));
+        send.send(()).unwrap();
+        until("all is done", async || node.ledger().await.unwrap().in_flight() == 0).await;
+        assert_eq!(*odd.0.lock().unwrap(), [(1, 1), (1, 2), (4, 1)]);
+    });
 }

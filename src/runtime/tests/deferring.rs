@@ -50,7 +50,7 @@ fn a_retry_that_was_fetched_before_it_was_handed_out_is_not_forgotten() {
         };
         until("it has failed", async || failed().await == 1).await;
         let (send, sent) = oneshot::channel();
-        *hold.page.lock().unwrap() = Some(sent);
+        *hold.due.lock().unwrap() = Some(sent);
         clock.advance(WAIT);
         hold.asked.notified().await;
         node.tell(Failing::at("a"), ()).await.unwrap();
