@@ -7,7 +7,7 @@ mod sessions;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::SeqCst},
+    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
     time::Duration,
 };
 

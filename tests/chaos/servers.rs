@@ -44,6 +44,8 @@ impl Servers {
             .set("bank", "vendor", self.vendor.address())
             .set("gateway", "workers", "1")
             .set("runtime", "arbiters", "1")
+            // No process dies of a message here, and each dies more often than any would.
+            .set("runtime", "crash_limit", "1000")
             .set("drain", "deadline", "10s")
     }
 
