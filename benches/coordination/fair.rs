@@ -14,6 +14,7 @@ use greenroom::{
     Actor, Address, Context, Feature, Node, Result,
     backend::{Append, Backend},
 };
+use tokio::sync::oneshot;
 
 use super::{Open, load, p50_p99, start};
 
@@ -24,6 +25,7 @@ const CALLERS: u64 = 20;
 const EVERY: Duration = Duration::from_millis(5);
 /// How often he asks while nobody else does.
 const IDLE: u64 = 2_000;
+const NAP: Duration = Duration::from_millis(1);
 
 /// Counts, as long as that takes.
 #[derive(Clone)]
@@ -54,8 +56,15 @@ impl<const FAIR: bool> Actor for Mail<FAIR> {
     }
 }
 
-/// Has bob ask until it is said; from before each question until its answer, which is after the commit, in µs.
-async fn bob<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool) -> Vec<u64> {
+/// Has bob ask, on a thread of his own as ann's client is not his, until it is said; from before each question until
+/// its answer, which is after the commit, in µs.
+async fn bob<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool + Send + 'static) -> Vec<u64> {
+    let (node, (done, waits)) = (node.clone(), oneshot::channel());
+    std::thread::spawn(move || done.send(actix::System::new().block_on(asks::<FAIR>(&node, over))));
+    waits.await.unwrap()
+}
+
+async fn asks<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool) -> Vec<u64> {
     let waits = Arc::<Mutex<Vec<u64>>>::default();
     let (mut asked, mut tick) = (Vec::new(), tokio::time::interval(EVERY));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -76,40 +85,75 @@ async fn bob<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool) -> Vec<u
     std::mem::take(&mut *waits.lock().unwrap())
 }
 
+/// How late a thread wakes that only sleeps, until it is said: what the machine itself adds, in µs.
+fn late(over: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
+    std::thread::spawn(move || {
+        let mut late = Vec::new();
+        while !over.load(Ordering::SeqCst) {
+            let begun = Instant::now();
+            std::thread::sleep(NAP);
+            late.push((begun.elapsed() - NAP).as_micros() as u64);
+        }
+        late
+    })
+}
+
+/// One flood of ann's, until all of it is handled: how long it took to be accepted, and to be handled.
+async fn flood<const FAIR: bool>(node: &Node, mail: &Mail<FAIR>) -> (Duration, Duration) {
+    let begun = Instant::now();
+    let wanted = mail.sent.load(Ordering::SeqCst) + FLOOD;
+    let callers = (0..CALLERS).map(|caller| {
+        let node = node.clone();
+        let all = (0..FLOOD / CALLERS).map(move |n| n * CALLERS + caller);
+        async move { node.tell_all(all.map(|n| (Mail::<FAIR>::at(format!("ann/{}", n % 1_000)), n))).await }
+    });
+    for told in join_all(callers).await.into_iter().flat_map(Result::unwrap) {
+        told.unwrap();
+    }
+    let accepted = begun.elapsed();
+    while mail.sent.load(Ordering::SeqCst) < wanted {
+        tokio::time::sleep(NAP).await;
+    }
+    (accepted, begun.elapsed())
+}
+
+/// Bob alone, and then while ann floods, once and again until he has asked as often.
 async fn one<const FAIR: bool>(store: &str, backend: Arc<dyn Backend>, takes: Duration) {
     let mail = Mail::<FAIR> { takes, sent: Arc::default() };
     let node = start(backend, vec![Feature::new(mail.clone())]).await;
     bob::<FAIR>(&node, |n| n > 200).await;
     let idle = p50_p99(bob::<FAIR>(&node, |n| n > IDLE).await);
-    let (begun, accepted) = (Instant::now(), Arc::<AtomicBool>::default());
-    let flood = actix::spawn({
-        let (node, accepted) = (node.clone(), accepted.clone());
+    let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let late = late(over.clone());
+    let floods = actix::spawn({
+        let (node, over, asked) = (node.clone(), over.clone(), asked.clone());
         async move {
-            let callers = (0..CALLERS).map(|caller| {
-                let node = node.clone();
-                let all = (0..FLOOD / CALLERS).map(move |n| n * CALLERS + caller);
-                async move { node.tell_all(all.map(|n| (Mail::<FAIR>::at(format!("ann/{}", n % 1_000)), n))).await }
-            });
-            for told in join_all(callers).await.into_iter().flat_map(Result::unwrap) {
-                told.unwrap();
+            let mut floods = Vec::new();
+            while asked.load(Ordering::SeqCst) < IDLE {
+                floods.push(flood(&node, &mail).await);
             }
-            accepted.store(true, Ordering::SeqCst);
-            begun.elapsed()
+            over.store(true, Ordering::SeqCst);
+            floods
         }
     });
-    let waits = bob::<FAIR>(&node, |_| accepted.load(Ordering::SeqCst) && mail.sent.load(Ordering::SeqCst) >= FLOOD);
-    let waits = waits.await;
-    let (asked, flooded) = (waits.len(), p50_p99(waits));
+    let waits =
+        bob::<FAIR>(&node, move |n| asked.fetch_max(n, Ordering::SeqCst) > 0 && over.load(Ordering::SeqCst)).await;
+    let (count, late) = (waits.len(), p50_p99(late.join().unwrap()));
+    let (flooded, floods) = (p50_p99(waits), floods.await.unwrap());
+    let mean =
+        |of: fn(&(Duration, Duration)) -> Duration| floods.iter().map(of).sum::<Duration>() / floods.len() as u32;
     println!(
-        "fair on {store}, {} tenants, {takes:?} each: bob alone p50 {} µs, p99 {} µs; while ann sends {FLOOD} in {:.1} s, which take {:.1} s, p50 {} µs, p99 {} µs of {asked} ({:.1} times)",
+        "fair on {store}, {} tenants, {takes:?} each: bob alone p50 {} µs, p99 {} µs; while ann sends {FLOOD} {} times, each in {:.1} s, which take {:.1} s, p50 {} µs, p99 {} µs of {count} ({:.1} times); a thread that only sleeps wakes p99 {} µs late",
         if FAIR { "with" } else { "without" },
         idle.0,
         idle.1,
-        flood.await.unwrap().as_secs_f64(),
-        begun.elapsed().as_secs_f64(),
+        floods.len(),
+        mean(|flood| flood.0).as_secs_f64(),
+        mean(|flood| flood.1).as_secs_f64(),
         flooded.0,
         flooded.1,
-        flooded.1 as f64 / idle.1 as f64
+        flooded.1 as f64 / idle.1 as f64,
+        late.1
     );
     node.drain(Duration::from_secs(10)).await;
 }

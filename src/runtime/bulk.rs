@@ -111,7 +111,7 @@ impl Node {
         &self,
         messages: impl IntoIterator<Item = (At<A>, A::Command)>,
     ) -> Result<Vec<Result<RequestId, NotAppended>>> {
-        let accept = |(to, command): (At<A>, A::Command)| {
+        let accept = |(to, command): (At<A>, A::Command)| -> Result<Accept> {
             Ok(Accept {
                 to: to.address()?,
                 command: to_raw_value(&command)?,
@@ -122,7 +122,14 @@ impl Node {
                 wait: false,
             })
         };
-        let accepts = messages.into_iter().map(accept).collect::<Result<_>>()?;
+        let (mut messages, mut accepts) = (messages.into_iter().collect::<Vec<_>>().into_iter(), Vec::new());
+        while !messages.as_slice().is_empty() {
+            for message in messages.by_ref().take(TOGETHER) {
+                accepts.push(accept(message)?);
+            }
+            // Others of this thread do not wait for all of it.
+            tokio::task::yield_now().await;
+        }
         let answers = self.accept_all(accepts).await;
         Ok(answers.into_iter().map(|answer| answer.map(|accepted| accepted.request)).collect())
     }

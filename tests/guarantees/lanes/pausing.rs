@@ -63,6 +63,8 @@ fn what_was_put_back_does_not_overtake_what_ran_when_the_process_died() {
         world.node().pause("job", None).await.unwrap();
         world.settle().await;
         world.crash().await;
+        // The next one has met all of the mailbox.
+        world.settle().await;
         job.gated.lock().unwrap().retain(|gated| *gated == "a");
         world.node().resume("job", None).await.unwrap();
         world.settle().await;
