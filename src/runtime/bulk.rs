@@ -19,7 +19,7 @@ use crate::{
 /// Messages appended together: more would hold up whoever else appends, and so would these while several tenants
 /// are there.
 const TOGETHER: usize = 100;
-const SHARED: usize = 20;
+const SHARED: usize = 6;
 
 /// Somebody who waits for the end of a message: the number of the wait, and where it is told.
 type Wait = Option<(u64, tokio::sync::oneshot::Receiver<View>)>;

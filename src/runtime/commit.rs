@@ -21,13 +21,11 @@ use crate::backend::{Commit, Lease, Refused, Tenant, turns::Turns};
 
 /// Most commits in one group.
 const GROUP: usize = 1024;
-/// And while several tenants are there, so that none waits long behind another's.
-const SHARED: usize = 4;
 /// A store that takes longer is not what other partitions wait for.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Groups on their way at once where they pass a turnstile, each of another tenant.
+/// Groups on their way at once while several tenants are there, each of another tenant.
 const WAYS: usize = 2;
-/// And how many tenants ask there for their turn: all come to it.
+/// And how many tenants ask for their turn: all come to it.
 const ASKING: usize = 8;
 
 /// A commit and who waits for it.
@@ -77,11 +75,8 @@ impl Committer {
     /// Sends groups for ever.
     pub(crate) async fn run(&self) {
         loop {
-            if self.shared.turns().is_some() {
-                self.run_in_turns().await;
-            }
-            let most = if self.shared.company.is_several() { SHARED } else { GROUP };
-            let group: Vec<_> = std::iter::from_fn(|| self.queue.borrow_mut().pop()).take(most).collect();
+            self.run_in_turns().await;
+            let group: Vec<_> = std::iter::from_fn(|| self.queue.borrow_mut().pop()).take(GROUP).collect();
             if group.is_empty() {
                 self.wake.notified().await;
             } else {
@@ -90,28 +85,35 @@ impl Committer {
         }
     }
 
-    /// Sends small groups, each of one tenant when its turn comes, while several tenants are there. What is one
-    /// tenant's is sent in order: a group of it only after the one before has ended.
+    /// Sends small groups, each of one tenant when its turn comes (at the turnstile, where there is one), while
+    /// several tenants are there. What is one tenant's is sent in order: a group of it only after the one before
+    /// has ended.
     async fn run_in_turns(&self) {
         let (mut leaving, mut busy) = (FuturesUnordered::new(), Vec::new());
         let (mut asking, mut asked) = (FuturesUnordered::new(), Vec::new());
         loop {
-            let turns = self.shared.turns();
-            if turns.is_none() && leaving.is_empty() {
+            let several = self.shared.company.is_several();
+            if !several && leaving.is_empty() {
                 return;
             }
-            if turns.is_none() || leaving.len() == WAYS {
+            if !several || leaving.len() == WAYS {
                 // Whoever is called now would only keep others out.
                 asking.clear();
                 asked.clear();
-            } else if let Some(turns) = turns {
+            } else {
                 let waits = |tenant: &Option<Tenant>| !busy.contains(tenant) && !asked.contains(tenant);
                 let queue = self.queue.borrow();
                 let waiting: Vec<_> = queue.everybody().filter(waits).take(ASKING - asked.len()).collect();
                 for tenant in waiting {
                     asked.push(tenant);
-                    let called = turns.ask(tenant);
-                    asking.push(async move { (tenant, called.await) });
+                    let called = self.shared.turnstile().map(|turnstile| turnstile.ask(tenant));
+                    asking.push(async move {
+                        let pass = match called {
+                            Some(called) => called.await.map(Some),
+                            None => Ok(None),
+                        };
+                        (tenant, pass)
+                    });
                 }
             }
             tokio::select! {
@@ -123,10 +125,12 @@ impl Committer {
                     if group.is_empty() {
                         continue;
                     }
-                    pass.weigh(group.iter().map(|(commit, _)| commit.weight()).sum());
+                    if let Some(pass) = &mut pass {
+                        pass.weigh(group.iter().map(|(commit, _)| commit.weight()).sum());
+                    }
                     busy.push(tenant);
                     leaving.push(async move {
-                        self.send(group, Some(pass)).await;
+                        self.send(group, pass).await;
                         tenant
                     });
                 }

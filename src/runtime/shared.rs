@@ -108,9 +108,9 @@ impl Shared {
         self.kinds.get(address.kind())?.belongs(address.key()).tenant
     }
 
-    /// Where commits pass, while several tenants are there.
-    pub(crate) fn turns(&self) -> Option<&Turnstile> {
-        self.turnstile.as_ref().filter(|_| self.company.is_several())
+    /// Where commits pass while several tenants are there, if there is such a place.
+    pub(crate) fn turnstile(&self) -> Option<&Turnstile> {
+        self.turnstile.as_ref()
     }
 
     /// What one tenant may have of a mailbox, in bytes; 0 where that is all of it.

@@ -88,7 +88,7 @@ impl<A: Actor> Core<A> {
     pub(crate) async fn turn(self: &Rc<Self>, memory: &mut Memory<A::State>) -> bool {
         let mut group = self.group();
         let begun = Instant::now();
-        let (most, gather) = if self.room.shared.turns().is_some() { FEW } else { (COMMANDS, GATHER) };
+        let (most, gather) = if self.room.shared.company.is_several() { FEW } else { (COMMANDS, GATHER) };
         while let Some((mut delivery, pass)) = self.admitted(&mut group).await {
             if !delivery.counted && (delivery.suspect || delivery.stored.attempts > 0) {
                 if !group.taken.is_empty() {

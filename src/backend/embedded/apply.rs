@@ -9,9 +9,10 @@ use super::{
     append::Prepared,
     journal,
     schema::{column, state_table},
+    shares::Crowds,
     writer::{Abort, Group, Op},
 };
-use crate::backend::{Commit, Deferral, Done, Home, Lease, Outcome, Refused, StateWrite, Status};
+use crate::backend::{Commit, Deferral, Done, Home, Lease, Outcome, Refused, StateWrite, Status, Tenant};
 
 /// A due time that never comes: messages parked behind a retry are woken by it, not by time.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -28,6 +29,7 @@ pub(super) struct CommitOp {
     pub(super) lease: Lease,
     pub(super) batch: Arc<Vec<Commit>>,
     pub(super) ready: Vec<Ready>,
+    pub(super) crowds: Arc<Crowds>,
     pub(super) answers: Vec<Result<(), Refused>>,
     pub(super) reply: oneshot::Sender<Vec<Result<(), Refused>>>,
 }
@@ -50,6 +52,15 @@ impl Op for CommitOp {
         };
         // The activation is gone: what is committed stays committed.
         let _ = self.reply.send(answers);
+    }
+
+    fn tenant(&self) -> Option<Tenant> {
+        // While there are several a group is of one.
+        self.batch.first().and_then(|commit| self.crowds.tenant(&commit.address))
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     fn weight(&self) -> usize {

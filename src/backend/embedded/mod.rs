@@ -289,7 +289,14 @@ impl Commits for Embedded {
         let (reply, answers) = oneshot::channel();
         match (batch.iter().map(ready).collect::<Result<Vec<_>, _>>(), self.writer()) {
             (Ok(ready), Ok(writer)) => {
-                writer.send(Box::new(CommitOp { lease, batch, ready, answers: Vec::with_capacity(count), reply }));
+                writer.send(Box::new(CommitOp {
+                    lease,
+                    batch,
+                    ready,
+                    crowds: self.crowds.clone(),
+                    answers: Vec::with_capacity(count),
+                    reply,
+                }));
             }
             (Err(error), _) => return Box::pin(std::future::ready(unavailable(error.to_string()))),
             (_, Err(error)) => return Box::pin(std::future::ready(unavailable(error.to_string()))),

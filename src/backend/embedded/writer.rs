@@ -22,7 +22,7 @@ use crate::backend::{
 /// Most messages in one transaction: bounds the time a waiting operation can be delayed. While several tenants
 /// are there, what one of them sends at once delays the others no longer than a few of these take.
 const GROUP: usize = 2048;
-const SHARED: usize = 64;
+const SHARED: usize = 24;
 
 /// One thing to write.
 pub(super) trait Op: Send {
@@ -33,6 +33,10 @@ pub(super) trait Op: Send {
     /// How many messages it is about.
     fn weight(&self) -> usize {
         1
+    }
+    /// Whether it ends work, instead of bringing more.
+    fn ends(&self) -> bool {
+        false
     }
     /// Whose it is, if it is for one tenant only. What is nobody's keeps its order.
     fn tenant(&self) -> Option<Tenant> {
@@ -184,10 +188,11 @@ struct Loop {
 
 impl Loop {
     fn run(mut self, inbox: &mpsc::Receiver<Box<dyn Op>>) {
-        let (mut first, mut turns, company) = (VecDeque::new(), Turns::default(), Company::default());
+        let (mut first, mut ending, mut coming) = (VecDeque::new(), Turns::default(), Turns::default());
+        let company = Company::default();
         loop {
             // All that has come is looked at, so that who comes last need not wait for who came before.
-            let mut next = match first.is_empty() && turns.is_empty() {
+            let mut next = match first.is_empty() && ending.is_empty() && coming.is_empty() {
                 true => match inbox.recv() {
                     Ok(op) => Some(op),
                     Err(_) => return,
@@ -198,20 +203,27 @@ impl Loop {
                 match op.tenant() {
                     Some(tenant) => {
                         company.saw(tenant);
-                        turns.push(tenant, op);
+                        if op.ends() { &mut ending } else { &mut coming }.push(tenant, op);
                     }
                     None => first.push_back(op),
                 }
                 next = inbox.try_recv().ok();
             }
             let most = if company.is_several() { SHARED } else { GROUP };
-            // Half of it for one of each tenant's, the rest for what ends work, and else for what brings more.
+            // Half of it for one of each tenant's, first of what ends work and then of what brings more; the rest for
+            // what ends work, and else for what brings more.
             let (mut ops, mut weight) = (Vec::new(), 0);
-            let mut round = turns.tenants();
+            let mut round = (ending.tenants(), coming.tenants());
             while weight < most {
-                let of_tenant = round > 0 && weight < most / 2;
-                round -= usize::from(of_tenant);
-                let next = if of_tenant { turns.pop() } else { first.pop_front().or_else(|| turns.pop()) };
+                let next = if round.0 > 0 && weight < most / 4 {
+                    round.0 -= 1;
+                    ending.pop()
+                } else if round.1 > 0 && weight < most / 2 {
+                    round.1 -= 1;
+                    coming.pop()
+                } else {
+                    first.pop_front().or_else(|| ending.pop()).or_else(|| coming.pop())
+                };
                 let Some(op) = next else { break };
                 weight += op.weight();
                 ops.push(op);
