@@ -57,7 +57,7 @@ fn what_is_old_goes_unless_somebody_has_not_had_it() {
         build.becomes(|| vec![group("billing"), group("mail"), group("late")]);
         world.restart().await;
         sell(&mut world, "a", &["a1", "a2"], 40).await;
-        world.settle().await;
+        world.advance(MINUTE).await;
         assert_eq!(topic(&mut world).await.kept, 40);
         let late = got(&mut world, "late", ["a1".to_owned(), "a2".to_owned()].iter()).await;
         assert_eq!(late.values().map(Vec::len).sum::<usize>(), 40, "{late:?}");
