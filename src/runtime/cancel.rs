@@ -84,9 +84,9 @@ impl Room {
         }
     }
 
-    /// Whether a message was cancelled; asked once.
+    /// Whether a message in memory was cancelled; it may be there twice, so it is remembered until it leaves.
     pub(crate) fn was_cancelled(&self, position: Position) -> bool {
-        !self.cancelled.borrow().is_empty() && self.cancelled.borrow_mut().remove(&position)
+        !self.cancelled.borrow().is_empty() && self.cancelled.borrow().contains(&position)
     }
 }
 

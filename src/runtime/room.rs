@@ -138,7 +138,7 @@ impl Room {
             let mut lanes = self.lanes.borrow_mut();
             lanes.release(position);
             if !lanes.holds(position) {
-                self.was_cancelled(position);
+                self.cancelled.borrow_mut().remove(&position);
             }
             lanes.usage.has_changed()
         };

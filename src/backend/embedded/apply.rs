@@ -64,7 +64,7 @@ impl Op for CommitOp {
     }
 
     fn weight(&self) -> usize {
-        self.batch.iter().map(|commit| 1 + commit.done.len() + commit.outbox.len() + commit.journals.len()).sum()
+        self.batch.iter().map(Commit::weight).sum()
     }
 }
 
