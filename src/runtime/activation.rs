@@ -176,14 +176,15 @@ impl<A: Actor> Core<A> {
         }
         if brings(&delivery) {
             self.noted(delivery);
-        } else if !self.behind.get() {
-            self.enqueue(delivery);
         } else if delivery.stored.parked {
-            // It is parked already and will be fetched in its order; this only says it is due.
+            // It is fetched in its order; this only says that it is due.
+            self.behind.set(true);
             self.room.release(delivery.stored.position);
             self.finished(1);
-        } else {
+        } else if self.behind.get() {
             self.park(vec![delivery]);
+        } else {
+            self.enqueue(delivery);
         }
     }
 

@@ -99,11 +99,12 @@ pub(crate) async fn address(room: &Room, stored: &Stored) -> Option<Address> {
 }
 
 /// Counts the first attempt of messages that may have been running when the last owner died, all
-/// at once, and says which. Those that were counted before are counted one by one, each before it
-/// runs.
+/// at once, and says which. Those that were counted before, and those that their actors fetch, are counted
+/// one by one, each before it runs.
 async fn count(room: &Rc<Room>, batch: &mut [Arrival]) -> Result<HashSet<Position>> {
-    let suspect =
-        |arrival: &&Arrival| arrival.suspicious && arrival.stored.attempts == 0 && room.suspect(&arrival.stored);
+    let suspect = |Arrival { stored, suspicious }: &&Arrival| {
+        *suspicious && stored.attempts == 0 && !stored.parked && room.suspect(stored)
+    };
     let suspects: Vec<(Position, Home)> =
         batch.iter().filter(suspect).map(|arrival| (arrival.stored.position, arrival.stored.home)).collect();
     if suspects.is_empty() {

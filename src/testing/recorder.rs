@@ -134,7 +134,14 @@ impl Mailbox for Recorder {
     }
 
     fn blocked(&self, partition: u16, after: Option<Address>, limit: usize) -> Fut<'_, Result<Vec<Address>>> {
-        self.live(self.store.blocked(partition, after, limit))
+        let call = self.store.blocked(partition, after, limit);
+        self.live(Box::pin(async move {
+            let page = call.await?;
+            if let Some(hold) = &self.hold {
+                hold.arrives(&hold.blocked).await;
+            }
+            Ok(page)
+        }))
     }
 }
 
@@ -144,7 +151,14 @@ impl Commits for Recorder {
     }
 
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
-        self.live(self.store.begin(lease, messages))
+        let call = self.store.begin(lease, messages);
+        self.live(Box::pin(async move {
+            let counts = call.await?;
+            if let Some(hold) = &self.hold {
+                hold.arrives(&hold.counts).await;
+            }
+            Ok(counts)
+        }))
     }
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {

@@ -77,16 +77,25 @@ impl Actor for Counter {
 
 /// A node alone with a store whose answers a test may hold back.
 async fn held(hold: &Arc<Hold>, feature: Feature, clock: Clock) -> Node {
+    held_on(&memory(), Arc::default(), hold, feature, clock).await
+}
+
+fn memory() -> Arc<Embedded> {
+    Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap())
+}
+
+/// One that may die, and leave its store to the next one.
+async fn held_on(store: &Arc<Embedded>, plan: Arc<Plan>, hold: &Arc<Hold>, feature: Feature, clock: Clock) -> Node {
     let recorder = Recorder {
-        store: Arc::new(Embedded::in_memory(Options { partitions: 1, ..Options::default() }).unwrap()),
+        store: store.clone(),
         history: Arc::default(),
-        plan: Arc::default(),
+        plan: plan.clone(),
         company: None,
         hold: Some(hold.clone()),
     };
     let settings = Settings { arbiters: 0, ..Settings::default() };
     let start = Start { backend: backend(recorder), features: vec![feature], settings, clock };
-    Node::start_with(start, Faults::planned(Arc::<Plan>::default()), 1).await.unwrap()
+    Node::start_with(start, Faults::planned(plan), 1).await.unwrap()
 }
 
 /// Runs a test in a system of its own.

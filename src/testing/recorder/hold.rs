@@ -20,9 +20,24 @@ pub(crate) struct Hold {
     pub(crate) due: Arrives,
     /// The next page of what is parked does.
     pub(crate) parked: Arrives,
+    /// The next page of the actors that have any does, and the next counts of attempts do.
+    pub(crate) blocked: Arrives,
+    pub(crate) counts: Arrives,
 }
 
 impl Hold {
+    /// Holds one back; what lets it go.
+    pub(crate) fn back(page: &Arrives) -> oneshot::Sender<()> {
+        let (send, sent) = oneshot::channel();
+        *page.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+        send
+    }
+
+    /// Whether one that is held back has been asked for.
+    pub(crate) fn is_asked(page: &Arrives) -> bool {
+        page.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Waits until a page may arrive.
     pub(super) async fn arrives(&self, page: &Arrives) {
         let page = page.lock().unwrap_or_else(PoisonError::into_inner).take();
