@@ -155,6 +155,11 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
         if let Some(error) = standing.broken {
             return Ended::Broken(error);
         }
+        let idle = !standing.live && writing.is_none();
+        if idle && standing.waits && standing.came && !standing.untold && host.room.is_paused(&host.address) {
+            // What came is written as it leaves, and is for when it is resumed.
+            return Ended::Waits(now);
+        }
         if writing.is_none() {
             if host.halt.get() || (host.room.stopping() && !standing.live && journal.in_use()) {
                 return Ended::Stopped;

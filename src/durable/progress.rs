@@ -30,6 +30,8 @@ pub(crate) struct Standing {
     pub(crate) due: Option<i64>,
     /// Some of it may come at any time.
     pub(crate) open_ended: bool,
+    /// Something came for it that is not written yet.
+    pub(crate) came: bool,
     /// Something is written that it was not told.
     pub(crate) untold: bool,
     pub(crate) urgent: bool,
@@ -222,7 +224,8 @@ impl Journal {
             }
         }
         let untold = inner.written[inner.told..].iter().any(|entry| entry.ends().is_some());
-        Standing { live, waits, due, open_ended, untold, urgent: inner.urgent, broken: inner.broken.clone_error() }
+        let (came, urgent, broken) = (!inner.came.entries.is_empty(), inner.urgent, inner.broken.clone_error());
+        Standing { live, waits, due, open_ended, came, untold, urgent, broken }
     }
 
     /// The times of operations that have come.

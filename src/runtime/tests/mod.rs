@@ -3,6 +3,7 @@
 
 mod cancelling;
 mod deferring;
+mod pausing;
 mod replaying;
 mod sharing;
 mod town;
