@@ -1,5 +1,5 @@
 //! One of several processes that share two permits. Each that is in has a file in the directory
-//! `HOLDER_DIR`; whoever comes in prints how many there are. As `HOLDER_MODE=hold` it stays in for ever.
+//! `HOLDER_DIR`; whoever comes in prints which there are. As `HOLDER_MODE=hold` it stays in for ever.
 //! A file is made after the permit is taken and removed before it is given back, so there are never more
 //! files than permits held.
 
@@ -24,7 +24,8 @@ fn main() -> Result<()> {
         loop {
             let permit = node.limits().enter("gate").await?;
             std::fs::write(&mine, "")?;
-            say(&std::fs::read_dir(&dir)?.count().to_string());
+            let inside = std::fs::read_dir(&dir)?.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
+            say(&inside.collect::<Result<Vec<_>>>()?.join(" "));
             if hold {
                 std::future::pending::<()>().await;
             }
