@@ -12,6 +12,8 @@ use std::{
 };
 
 pub(crate) use history::History;
+#[cfg(test)]
+pub(crate) use hold::Arrives;
 pub(crate) use hold::Hold;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -115,8 +117,8 @@ impl Mailbox for Recorder {
             let due = call.await?;
             let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
             self.history.timers(timers);
-            if let Some(hold) = self.hold.as_ref().filter(|_| !due.messages.is_empty()) {
-                hold.arrives(&hold.due).await;
+            if !due.messages.is_empty() {
+                self.arrives(|hold| &hold.due).await;
             }
             Ok(due)
         }))
@@ -126,9 +128,7 @@ impl Mailbox for Recorder {
         let call = self.store.parked(address, from, limit);
         self.live(Box::pin(async move {
             let page = call.await?;
-            if let Some(hold) = &self.hold {
-                hold.arrives(&hold.parked).await;
-            }
+            self.arrives(|hold| &hold.parked).await;
             Ok(page)
         }))
     }
@@ -137,9 +137,7 @@ impl Mailbox for Recorder {
         let call = self.store.blocked(partition, after, limit);
         self.live(Box::pin(async move {
             let page = call.await?;
-            if let Some(hold) = &self.hold {
-                hold.arrives(&hold.blocked).await;
-            }
+            self.arrives(|hold| &hold.blocked).await;
             Ok(page)
         }))
     }
@@ -154,9 +152,7 @@ impl Commits for Recorder {
         let call = self.store.begin(lease, messages);
         self.live(Box::pin(async move {
             let counts = call.await?;
-            if let Some(hold) = &self.hold {
-                hold.arrives(&hold.counts).await;
-            }
+            self.arrives(|hold| &hold.counts).await;
             Ok(counts)
         }))
     }

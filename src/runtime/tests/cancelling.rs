@@ -75,7 +75,7 @@ fn what_is_cancelled_while_it_is_fetched_never_begins() {
         let (address, start) = (Odd::at("a").address().unwrap(), Position::new(0, 0));
         let parked = async || node.shared.backend.parked(&address, start, 9).await.unwrap().len();
         until("what comes behind it is parked", async || parked().await == 3).await;
-        let send = Hold::back(&hold.parked);
+        let send = hold_back(&hold.parked);
         clock.advance(Duration::from_secs(60));
         hold.asked.notified().await;
         assert!(matches!(node.cancel(second).await.unwrap(), Cancel::Cancelled));

@@ -47,7 +47,7 @@ fn a_retry_that_was_fetched_before_it_was_handed_out_is_not_forgotten() {
             _ => 0,
         };
         until("it has failed", async || failed().await == 1).await;
-        let send = Hold::back(&hold.due);
+        let send = hold_back(&hold.due);
         clock.advance(WAIT);
         hold.asked.notified().await;
         node.tell(Failing::at("a"), ()).await.unwrap();
@@ -102,16 +102,16 @@ fn what_is_parked_behind_a_sleeper_does_not_overtake_it_while_its_attempts_are_c
         until("what comes behind it is parked", async || parked().await == 4).await;
         plan.die();
         clock.advance(WAIT);
-        let [due, blocked, counts, page] = [&hold.due, &hold.blocked, &hold.counts, &hold.parked].map(Hold::back);
+        let [due, blocked, counts, page] = [&hold.due, &hold.blocked, &hold.counts, &hold.parked].map(hold_back);
         let node = start(Arc::default(), &hold).await;
-        until("all is asked", async || Hold::is_asked(&hold.due) && Hold::is_asked(&hold.blocked)).await;
+        until("all is asked", async || is_asked(&hold.due) && is_asked(&hold.blocked)).await;
         due.send(()).unwrap();
         // Whoever has the page now may have begun to count.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
         blocked.send(()).unwrap();
-        until("its actor fetches it", async || Hold::is_asked(&hold.parked)).await;
+        until("its actor fetches it", async || is_asked(&hold.parked)).await;
         counts.send(()).unwrap();
         page.send(()).unwrap();
         until("all is done", async || node.ledger().await.unwrap().in_flight() == 0).await;

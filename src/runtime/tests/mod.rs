@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     backend::embedded::{Embedded, Options},
@@ -25,7 +25,7 @@ use crate::{
         node::Start,
         settings::Settings,
     },
-    testing::recorder::{Hold, Recorder, backend},
+    testing::recorder::{Arrives, Hold, Recorder, backend},
 };
 
 /// Adds, after passing a gate that some tests keep shut.
@@ -97,6 +97,18 @@ async fn held_on(store: &Arc<Embedded>, plan: Arc<Plan>, hold: &Arc<Hold>, featu
     let settings = Settings { arbiters: 0, ..Settings::default() };
     let start = Start { backend: backend(recorder), features: vec![feature], settings, clock };
     Node::start_with(start, Faults::planned(plan), 1).await.unwrap()
+}
+
+/// Holds back the next answer of its kind; what lets it go.
+fn hold_back(answer: &Arrives) -> oneshot::Sender<()> {
+    let (send, sent) = oneshot::channel();
+    *answer.lock().unwrap() = Some(sent);
+    send
+}
+
+/// Whether one that is held back has been asked for.
+fn is_asked(answer: &Arrives) -> bool {
+    answer.lock().unwrap().is_none()
 }
 
 /// Runs a test in a system of its own.

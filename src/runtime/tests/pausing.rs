@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::{
+    backend::Pauses,
     clock::Virtual,
     durable::entry::Entry,
     runtime::{
@@ -34,17 +35,18 @@ impl Actor for Waiter {
 fn a_signal_for_a_command_that_waits_in_memory_does_not_let_it_go_on_while_it_is_paused() {
     play(async || {
         let (waiter, hold, clock) = (Waiter::default(), Arc::<Hold>::default(), Virtual::at(1_000_000));
-        let at_start = Hold::back(&hold.blocked);
-        let node = held(&hold, Feature::new(waiter.clone()), Clock::Virtual(clock.clone())).await;
-        until("it looks who has anything parked", async || Hold::is_asked(&hold.blocked)).await;
+        let (at_start, store) = (hold_back(&hold.blocked), memory());
+        store.pause(Waiter::at("b").address().unwrap().into(), 0).await.unwrap();
+        let (feature, time) = (Feature::new(waiter.clone()), Clock::Virtual(clock.clone()));
+        let node = held_on(&store, Arc::default(), &hold, feature, time).await;
+        until("it looks who has anything parked", async || is_asked(&hold.blocked)).await;
         at_start.send(()).unwrap();
         let request = node.tell(Waiter::at("a"), ()).await.unwrap();
         let position = node.shared.position(request).await.unwrap().unwrap();
         until("it waits", async || node.arbiters.running(position).await.is_some()).await;
-        node.pause("waiter", Some("b")).await.unwrap();
-        let resuming = Hold::back(&hold.blocked);
+        let resuming = hold_back(&hold.blocked);
         node.resume("waiter", Some("b")).await.unwrap();
-        until("what was resumed is being woken", async || Hold::is_asked(&hold.blocked)).await;
+        until("what was resumed is being woken", async || is_asked(&hold.blocked)).await;
         node.pause("waiter", Some("a")).await.unwrap();
         let id = SignalId { request, name: "go".into() };
         let signalled = node.signal(&id, RawValue::NULL.to_owned(), None).await;

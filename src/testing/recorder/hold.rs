@@ -4,8 +4,10 @@ use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::Recorder;
+
 /// When an answer that is on its way arrives.
-type Arrives = Mutex<Option<oneshot::Receiver<()>>>;
+pub(crate) type Arrives = Mutex<Option<oneshot::Receiver<()>>>;
 
 /// Lets a test come between a question to the store and its answer.
 #[derive(Default)]
@@ -25,25 +27,14 @@ pub(crate) struct Hold {
     pub(crate) counts: Arrives,
 }
 
-impl Hold {
-    /// Holds one back; what lets it go.
-    pub(crate) fn back(page: &Arrives) -> oneshot::Sender<()> {
-        let (send, sent) = oneshot::channel();
-        *page.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
-        send
-    }
-
-    /// Whether one that is held back has been asked for.
-    pub(crate) fn is_asked(page: &Arrives) -> bool {
-        page.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    /// Waits until a page may arrive.
-    pub(super) async fn arrives(&self, page: &Arrives) {
-        let page = page.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(page) = page {
-            self.asked.notify_one();
-            let _ = page.await;
+impl Recorder {
+    /// Waits until an answer may arrive.
+    pub(super) async fn arrives(&self, which: impl Fn(&Hold) -> &Arrives) {
+        let Some(hold) = &self.hold else { return };
+        let answer = which(hold).lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(answer) = answer {
+            hold.asked.notify_one();
+            let _ = answer.await;
         }
     }
 }
