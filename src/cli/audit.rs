@@ -95,7 +95,7 @@ fn print(cx: &Context, audit: &backend::Audit, secret: &[u8; 32], data: &str) ->
     if audit.balanced {
         out.line(format!("\n{} Every accepted message is accounted for.", out.tone(Tone::Good, "Balanced.")));
         if audit.dead > 0 {
-            out.next("greenroom dead list");
+            out.next("greenroom dead");
         }
         return Ok(());
     }

@@ -1,7 +1,5 @@
 //! `dead`: messages that were given up. List, look, put back, or give up for good.
 
-use std::io::{IsTerminal, Write};
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -11,6 +9,7 @@ use super::{
     letter,
     output::{Tone, table},
     parsed,
+    sure::sure,
     target::{Offline, Place, Target},
     trouble::Trouble,
 };
@@ -26,33 +25,39 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  greenroom dead list
+  greenroom dead
   greenroom dead show 018f2c9e-…
   greenroom dead redrive 018f2c9e-…         after the cause is mended
   greenroom dead redrive --kind order
   greenroom dead discard --kind order --key 42
 
 A redriven message starts over with all its attempts. A discarded one ends as cancelled.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Dead {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Args, Clone, Debug)]
+struct List {
+    #[command(flatten)]
+    of: Of,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Go on after the page that gave this cursor
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List dead letters, oldest first
-    List {
-        #[command(flatten)]
-        of: Of,
-        /// At most this many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-        /// Go on after the page that gave this cursor
-        #[arg(long)]
-        cursor: Option<String>,
-        #[command(flatten)]
-        place: Place,
-    },
+    List(List),
     /// Show one with every attempt and its cause
     Show {
         /// Its request id
@@ -136,16 +141,20 @@ impl Which {
 
 impl Dead {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        if let Verb::Redrive { which, .. } | Verb::Discard { which, .. } = &self.verb {
+        let verb = self.verb.unwrap_or(Verb::List(self.list));
+        if let Verb::Redrive { which, .. } | Verb::Discard { which, .. } = &verb {
             which.check()?;
         }
-        match self.verb {
-            Verb::List { of, limit, cursor, place } => list(cx, target(cx, &place)?, &of, limit, cursor.as_deref()),
+        match verb {
+            Verb::List(List { of, limit, cursor, place }) => {
+                list(cx, target(cx, &place)?, &of, limit, cursor.as_deref())
+            }
             Verb::Show { id, place } => show(cx, target(cx, &place)?, id),
             Verb::Redrive { which, place } => change(cx, target(cx, &place)?, &which, Change::Redrive),
             Verb::Discard { which, yes, place } => {
                 if !yes {
-                    confirm(&which)?;
+                    let what = which.words();
+                    sure(&format!("discarding {what} cannot be undone"), &format!("Discard {what} for good?"))?;
                 }
                 change(cx, target(cx, &place)?, &which, Change::Discard)
             }
@@ -156,21 +165,6 @@ impl Dead {
 fn target(cx: &Context, place: &Place) -> Result<Target, Trouble> {
     let (config, _) = cx.load(place.flags())?;
     place.resolve(config)
-}
-
-/// What cannot be undone is asked for twice.
-fn confirm(which: &Which) -> Result<(), Trouble> {
-    let help = "say --yes if you are sure";
-    if !std::io::stdin().is_terminal() {
-        return Err(Trouble::usage(format!("discarding {} cannot be undone", which.words())).help(help));
-    }
-    let mut answer = String::new();
-    let _ = write!(std::io::stderr(), "Discard {} for good? [y/N] ", which.words());
-    let read = std::io::stdin().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Trouble::new("nothing was discarded")),
-    }
 }
 
 fn list(cx: &Context, target: Target, of: &Of, limit: u16, cursor: Option<&str>) -> Result<Verdict, Trouble> {
@@ -278,7 +272,7 @@ fn change(cx: &Context, target: Target, which: &Which, change: Change) -> Result
         cx.out
             .line(format!("{count} {done}{}", if missing > 0 { format!(", {missing} not found") } else { ".".into() }));
         if count > 0 && matches!(change, Change::Redrive) {
-            cx.out.next(if running { "greenroom dead list, in a moment" } else { "greenroom serve, which runs them" });
+            cx.out.next(if running { "greenroom dead, in a moment" } else { "greenroom serve, which runs them" });
         }
     }
     Ok(if missing > 0 { Verdict::Wrong } else { Verdict::Fine })

@@ -17,29 +17,35 @@ use crate::coordination::lock::list;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  greenroom locks list
+  greenroom locks
   greenroom locks break warehouse
 
 A command has a lock until it ends: `greenroom request show` tells what it waits for, and
 `greenroom request cancel` lets it undo what it did. Breaking its lock does not stop it.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Locks {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Args, Clone, Debug)]
+struct List {
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Go on after the page that gave this cursor
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List the locks that somebody has, by name
-    List {
-        /// At most this many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-        /// Go on after the page that gave this cursor
-        #[arg(long)]
-        cursor: Option<String>,
-        #[command(flatten)]
-        place: Place,
-    },
+    List(List),
     /// Take a lock away from whoever has it
     Break {
         /// The lock's name
@@ -51,8 +57,8 @@ enum Verb {
 
 impl Locks {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        match self.verb {
-            Verb::List { limit, cursor, place } => {
+        match self.verb.unwrap_or(Verb::List(self.list)) {
+            Verb::List(List { limit, cursor, place }) => {
                 let (config, _) = cx.load(place.flags())?;
                 let page = match place.resolve(config)? {
                     Target::Server(server) => {
@@ -105,7 +111,7 @@ fn show(cx: &Context, page: &Value) -> Result<Verdict, Trouble> {
         out.line(if i == 0 { out.tone(Tone::Dim, line) } else { line.clone() });
     }
     if let Some(cursor) = page.get("cursor").and_then(Value::as_str) {
-        out.next(format!("greenroom locks list --cursor {cursor}"));
+        out.next(format!("greenroom locks --cursor {cursor}"));
     }
     Ok(Verdict::Fine)
 }

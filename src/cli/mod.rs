@@ -23,6 +23,7 @@ mod send;
 mod serve;
 mod sessions;
 mod story;
+mod sure;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,6 @@
 //! `pause`, `resume`, `paused` and `cancel`: holding back a kind of actors or one of them, and ending all that
 //! waits there.
 
-use std::io::{IsTerminal, Write};
-
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -11,6 +9,7 @@ use super::{
     nodes::{cell, items},
     output::{Tone, moment, table},
     parsed,
+    sure::sure,
     target::{Place, Target},
     trouble::Trouble,
 };
@@ -146,7 +145,8 @@ impl Paused {
 impl Cancel {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         if !self.yes {
-            confirm(&self.scope)?;
+            let what = format!("all that waits of {}", self.scope);
+            sure(&format!("cancelling {what} cannot be undone"), &format!("Cancel {what}?"))?;
         }
         let Target::Server(server) = target(cx, &self.place)? else {
             return Err(Trouble::new("no server runs, and only one can tell what has begun")
@@ -188,19 +188,4 @@ fn say(cx: &Context, scope: &Scope, changed: bool, done: &str, nothing: &str) ->
     }
     cx.out.line(format!("{scope} {}.", if changed { done } else { nothing }));
     Ok(())
-}
-
-/// What cannot be undone is asked for twice.
-fn confirm(scope: &Scope) -> Result<(), Trouble> {
-    let help = "say --yes if you are sure";
-    if !std::io::stdin().is_terminal() {
-        return Err(Trouble::usage(format!("cancelling all that waits of {scope} cannot be undone")).help(help));
-    }
-    let mut answer = String::new();
-    let _ = write!(std::io::stderr(), "Cancel all that waits of {scope}? [y/N] ");
-    let read = std::io::stdin().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Trouble::new("nothing was cancelled")),
-    }
 }

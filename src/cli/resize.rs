@@ -11,6 +11,7 @@ use clap::Args;
 use super::{
     Context, Verdict,
     output::{Tone, table},
+    sure::sure,
     trouble::Trouble,
 };
 use crate::{
@@ -56,7 +57,9 @@ impl Resize {
             return show(cx, &plan, true);
         }
         if !self.yes {
-            confirm(&plan)?;
+            let what = format!("resizing from {} to {} moves {} messages", plan.from, plan.to, sum(&plan, moving));
+            let warning = format!("{what}, and no node may run meanwhile");
+            sure(&warning, &format!("{warning}. Go on?"))?;
         }
         let mut order = Order::new(self.partitions, kinds(&features));
         if std::io::stderr().is_terminal() && !cx.out.json {
@@ -109,21 +112,6 @@ fn sum(plan: &Resized, of: impl Fn(&Moves) -> u64) -> u64 {
 
 fn moving(moves: &Moves) -> u64 {
     moves.to.values().sum()
-}
-
-fn confirm(plan: &Resized) -> Result<(), Trouble> {
-    let what = format!("resizing from {} to {} moves {} messages", plan.from, plan.to, sum(plan, moving));
-    if !std::io::stdin().is_terminal() {
-        return Err(Trouble::usage(format!("{what}, and no node may run meanwhile")).help("say --yes if you are sure"));
-    }
-    let mut answer = String::new();
-    // Whoever cannot read the question does not answer it.
-    let _ = write!(std::io::stderr(), "{what}, and no node may run meanwhile. Go on? [y/N] ");
-    let read = std::io::stdin().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Trouble::new("nothing was changed")),
-    }
 }
 
 fn show(cx: &Context, plan: &Resized, dry: bool) -> Result<Verdict, Trouble> {

@@ -1,15 +1,14 @@
 //! `schedules`: what is told by the clock. List, look, pause, resume, run now, delete.
 
-use std::io::{IsTerminal, Write};
-
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Context, Verdict,
-    http::encode,
+    http::{Server, encode},
     nodes::{cell, items},
     output::{Output, Tone, moment, table},
+    sure::sure,
     target::{Place, Target},
     trouble::Trouble,
 };
@@ -25,81 +24,87 @@ use crate::{
 Examples:
   greenroom schedules
   greenroom schedules --prefix remind/ --limit 20
-  greenroom schedules reconcile
-  greenroom schedules reconcile pause        until resume; what runs goes on
-  greenroom schedules reconcile run          now, whenever the next slot is
+  greenroom schedules show reconcile
+  greenroom schedules pause reconcile        until resume; what runs goes on
+  greenroom schedules run reconcile          now, whenever the next slot is
 
 Slots that pass while it is paused do not run. What is deleted and declared by a feature is there again
 when a node starts: pause it instead. With no server running, one is started for the moment it takes to
 steer; what is due by then is told.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Schedules {
-    /// Its name
-    name: Option<String>,
-    /// What to do with it; without, it is shown
+    #[command(subcommand)]
     verb: Option<Verb>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Args, Clone, Debug)]
+struct List {
     /// Only those whose names begin with this
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long)]
     prefix: Option<String>,
     /// At most this many
-    #[arg(long, default_value_t = 50, conflicts_with = "name", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Go on after the page that gave this cursor
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long)]
     cursor: Option<String>,
-    /// Do not ask before deleting
-    #[arg(long, short)]
-    yes: bool,
     #[command(flatten)]
     place: Place,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq)]
+#[derive(Subcommand, Debug)]
 enum Verb {
+    /// List schedules, by name
+    List(List),
+    /// Show one with its last slots and its next ones
+    Show(Of),
     /// Take no slots until it is resumed
-    Pause,
+    Pause(Of),
     /// Go on with the next slot
-    Resume,
+    Resume(Of),
     /// Run now
-    Run,
+    Run(Of),
     /// Remove it
-    Delete,
+    Delete {
+        #[command(flatten)]
+        of: Of,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
-impl Verb {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Run => "run",
-            Self::Delete => "delete",
-        }
-    }
-
-    fn steer(self) -> Steer {
-        match self {
-            Self::Pause => Steer::Pause,
-            Self::Resume => Steer::Resume,
-            Self::Run => Steer::Run,
-            Self::Delete => Steer::Delete,
-        }
-    }
+#[derive(Args, Clone, Debug)]
+struct Of {
+    /// The schedule's name
+    name: String,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Schedules {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        match (self.name.clone(), self.verb) {
-            (None, _) => self.list(cx),
-            (Some(name), None) => self.show(cx, &name),
-            (Some(name), Some(verb)) => {
-                if verb == Verb::Delete && !self.yes {
-                    confirm(&name)?;
+        match self.verb.unwrap_or(Verb::List(self.list)) {
+            Verb::List(list) => list.run(cx),
+            Verb::Show(of) => of.show(cx),
+            Verb::Pause(of) => of.steer(cx, Steer::Pause, "pause"),
+            Verb::Resume(of) => of.steer(cx, Steer::Resume, "resume"),
+            Verb::Run(of) => of.steer(cx, Steer::Run, "run"),
+            Verb::Delete { of, yes } => {
+                if !yes {
+                    let name = &of.name;
+                    sure(&format!("deleting {name} cannot be undone"), &format!("Delete the schedule {name}?"))?;
                 }
-                self.steer(cx, &name, verb)
+                of.delete(cx)
             }
         }
     }
+}
 
-    fn list(&self, cx: &Context) -> Result<Verdict, Trouble> {
+impl List {
+    fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         let (config, _) = cx.load(self.place.flags())?;
         let page = match self.place.resolve(config)? {
             Target::Server(server) => {
@@ -136,16 +141,19 @@ impl Schedules {
         if let Some(cursor) = page.get("cursor").and_then(Value::as_str) {
             out.line(format!("… more: --cursor {cursor}"));
         }
-        out.next("greenroom schedules NAME, for its last slots and its next ones");
+        out.next("greenroom schedules show NAME, for its last slots and its next ones");
         Ok(Verdict::Fine)
     }
+}
 
-    fn show(&self, cx: &Context, name: &str) -> Result<Verdict, Trouble> {
+impl Of {
+    fn show(self, cx: &Context) -> Result<Verdict, Trouble> {
         let (config, _) = cx.load(self.place.flags())?;
+        let name = self.name;
         let found = match self.place.resolve(config)? {
-            Target::Server(server) => server.get(&format!("/admin/schedules/{}", encode(name)))?,
+            Target::Server(server) => server.get(&format!("/admin/schedules/{}", encode(&name)))?,
             Target::Store(store) => {
-                let name = name.to_owned();
+                let name = name.clone();
                 store.read(|backend| async move {
                     let found = schedule::one(&*backend, &name).await?;
                     Ok(serde_json::to_value(found.ok_or_else(|| unknown(&name))?)?)
@@ -156,61 +164,59 @@ impl Schedules {
             cx.out.value(&found)?;
         } else {
             print(&found, &cx.out);
-            let verb = if cell(&found, "status") == "paused" { "resume" } else { "pause, or run" };
-            cx.out.next(format!("greenroom schedules {name} {verb}"));
+            let verb = if cell(&found, "status") == "paused" { "resume" } else { "run" };
+            cx.out.next(format!("greenroom schedules {verb} {name}"));
         }
         Ok(Verdict::Fine)
     }
 
-    fn steer(&self, cx: &Context, name: &str, verb: Verb) -> Result<Verdict, Trouble> {
-        let (config, features) = cx.load(self.place.flags())?;
-        let answer = match self.place.resolve(config)? {
-            Target::Server(server) => {
-                let path = format!("/admin/schedules/{}", encode(name));
-                match verb {
-                    Verb::Delete => server.delete(&path)?,
-                    _ => server.post(&format!("{path}/{}", verb.word()), &json!({}))?,
-                }
-            }
-            Target::Store(store) => {
-                let app = App::new(store.config()).version(cx.product.version);
-                let name = name.to_owned();
-                features.into_iter().fold(app, App::feature).run_until(|node| async move {
-                    node.steer_schedule(&name, verb.steer()).await?;
-                    Ok(match node.scheduled(&name).await? {
-                        Some(view) => serde_json::to_value(view)?,
-                        None => json!({ "deleted": name }),
-                    })
-                })?
-            }
-        };
+    fn steer(self, cx: &Context, how: Steer, verb: &str) -> Result<Verdict, Trouble> {
+        let path = format!("/admin/schedules/{}/{verb}", encode(&self.name));
+        let schedule = self.change(cx, how, |server| server.post(&path, &json!({})))?;
         if cx.out.json {
-            cx.out.value(&answer)?;
-        } else if verb == Verb::Delete {
-            cx.out.line(format!("{name} is deleted."));
+            cx.out.value(&schedule)?;
         } else {
-            print(&answer, &cx.out);
+            print(&schedule, &cx.out);
         }
         Ok(Verdict::Fine)
+    }
+
+    fn delete(self, cx: &Context) -> Result<Verdict, Trouble> {
+        let (name, path) = (self.name.clone(), format!("/admin/schedules/{}", encode(&self.name)));
+        let deleted = self.change(cx, Steer::Delete, |server| server.delete(&path))?;
+        if cx.out.json {
+            cx.out.value(&deleted)?;
+        } else {
+            cx.out.line(format!("{name} is deleted."));
+        }
+        Ok(Verdict::Fine)
+    }
+
+    fn change(
+        self,
+        cx: &Context,
+        how: Steer,
+        ask: impl FnOnce(&Server) -> Result<Value, Trouble>,
+    ) -> Result<Value, Trouble> {
+        let (config, features) = cx.load(self.place.flags())?;
+        match self.place.resolve(config)? {
+            Target::Server(server) => ask(&server),
+            Target::Store(store) => {
+                let app = App::new(store.config()).version(cx.product.version);
+                Ok(features.into_iter().fold(app, App::feature).run_until(|node| async move {
+                    node.steer_schedule(&self.name, how).await?;
+                    Ok(match node.scheduled(&self.name).await? {
+                        Some(view) => serde_json::to_value(view)?,
+                        None => json!({ "deleted": self.name }),
+                    })
+                })?)
+            }
+        }
     }
 }
 
 fn unknown(name: &str) -> Error {
     Error::terminal(format!("there is no schedule {name:?}"))
-}
-
-/// What cannot be undone is asked for twice.
-fn confirm(name: &str) -> Result<(), Trouble> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Trouble::usage(format!("deleting {name} cannot be undone")).help("say --yes if you are sure"));
-    }
-    let mut answer = String::new();
-    let _ = write!(std::io::stderr(), "Delete the schedule {name}? [y/N] ");
-    let read = std::io::stdin().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Trouble::new("nothing was deleted")),
-    }
 }
 
 /// When its slots are, in a few words.

@@ -1,7 +1,5 @@
 //! `topics`: what is published, and the groups that get it. List, look, read, steer a group.
 
-use std::io::{IsTerminal, Write};
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -9,6 +7,7 @@ use super::{
     Context, Verdict,
     http::encode,
     output::{Tone, moment, table},
+    sure::sure,
     target::{Place, Target},
     trouble::Trouble,
 };
@@ -21,7 +20,7 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  greenroom topics list
+  greenroom topics
   greenroom topics show orders
   greenroom topics events orders --limit 10
   greenroom topics pause orders billing
@@ -29,18 +28,24 @@ Examples:
   greenroom topics forget orders billing    when no build declares it any more
 
 A group that is paused or cannot go on loses nothing: what comes is kept for it.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Topics {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Args, Clone, Debug)]
+struct List {
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List topics, each with its groups
-    List {
-        #[command(flatten)]
-        place: Place,
-    },
+    List(List),
     /// Show one topic
     Show {
         /// Its name
@@ -107,8 +112,8 @@ struct Of {
 
 impl Topics {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        match self.verb {
-            Verb::List { place } => list(cx, target(cx, &place)?),
+        match self.verb.unwrap_or(Verb::List(self.list)) {
+            Verb::List(List { place }) => list(cx, target(cx, &place)?),
             Verb::Show { topic, place } => show(cx, target(cx, &place)?, &topic),
             Verb::Events { topic, after, limit, place } => {
                 events(cx, target(cx, &place)?, &topic, after.as_deref(), limit)
@@ -116,7 +121,10 @@ impl Topics {
             Verb::Pause(of) => steer(cx, &of, "pause", &json!({})),
             Verb::Resume(of) => steer(cx, &of, "resume", &json!({})),
             Verb::Skip { of, yes } => {
-                confirm(yes, &format!("Let {} of {} go on without what it has not had?", of.group, of.topic))?;
+                if !yes {
+                    let what = format!("{} of {} go on without what it has not had", of.group, of.topic);
+                    sure(&format!("letting {what} cannot be undone"), &format!("Let {what}?"))?;
+                }
                 steer(cx, &of, "skip", &json!({}))
             }
             Verb::Replay { of, since, all } => {
@@ -127,7 +135,10 @@ impl Topics {
                 steer(cx, &of, "replay", &from)
             }
             Verb::Forget { of, yes } => {
-                confirm(yes, &format!("Forget {} of {}, and what is kept for it?", of.group, of.topic))?;
+                if !yes {
+                    let what = format!("{} of {}, and what is kept for it", of.group, of.topic);
+                    sure(&format!("forgetting {what}, cannot be undone"), &format!("Forget {what}?"))?;
+                }
                 let server = server(cx, &of.place)?;
                 let topic = server.delete(&path(&of))?;
                 told(cx, &topic)
@@ -147,23 +158,6 @@ fn server(cx: &Context, place: &Place) -> Result<super::http::Server, Trouble> {
         Target::Server(server) => Ok(server),
         Target::Store(_) => Err(Trouble::new("no server runs, and only a running one steers a group")
             .help("start it with `greenroom serve`, or name another with --server URL")),
-    }
-}
-
-/// What cannot be undone is asked for twice.
-fn confirm(yes: bool, question: &str) -> Result<(), Trouble> {
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Trouble::usage("this cannot be undone").help("say --yes if you are sure"));
-    }
-    let mut answer = String::new();
-    let _ = write!(std::io::stderr(), "{question} [y/N] ");
-    let read = std::io::stdin().read_line(&mut answer);
-    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        true => Ok(()),
-        false => Err(Trouble::new("nothing was changed")),
     }
 }
 

@@ -45,30 +45,30 @@ fn schedules_are_listed_shown_and_steered() {
         "{table}"
     );
 
-    let paused = json(&cli(&["schedules", "bell-000", "pause", "--json"]));
+    let paused = json(&cli(&["schedules", "pause", "bell-000", "--json"]));
     assert_eq!((&paused["status"], &paused["next"]), (&"paused".into(), &Value::Array(Vec::new())));
-    let ran = json(&cli(&["schedules", "bell-000", "run", "--json"]));
+    let ran = json(&cli(&["schedules", "run", "bell-000", "--json"]));
     assert_eq!((&ran["status"], &ran["history"][0]["wanted"]), (&"paused".into(), &true.into()));
-    let shown = told(&cli(&["schedules", "bell-000"]));
+    let shown = told(&cli(&["schedules", "show", "bell-000"]));
     assert!(shown.contains("paused") && shown.contains(", wanted") && shown.contains("overlap queue"), "{shown}");
-    let none = cli(&["schedules", "nobody", "pause"]);
+    let none = cli(&["schedules", "pause", "nobody"]);
     assert!(
         none.status.code() == Some(1) && told(&none).contains("There is no schedule \"nobody\""),
         "{}",
         told(&none)
     );
-    let unsure = cli(&["schedules", "bell-001", "delete"]);
+    let unsure = cli(&["schedules", "delete", "bell-001"]);
     assert!(unsure.status.code() == Some(2) && told(&unsure).contains("--yes"), "{}", told(&unsure));
-    assert!(cli(&["schedules", "bell-001", "delete", "--yes"]).status.success());
+    assert!(cli(&["schedules", "delete", "bell-001", "--yes"]).status.success());
     assert_eq!(list(&["--limit", "1000"])["items"].as_array().unwrap().len(), 199);
 
     // Nobody serves any more: what is stored is read, and whoever steers is a node for the moment.
     assert!(server.terminate().success());
-    let offline = json(&setup.cli(&["schedules", "bell-000", "--json"]));
+    let offline = json(&setup.cli(&["schedules", "show", "bell-000", "--json"]));
     assert_eq!((&offline["status"], &offline["history"][0]["outcome"]), (&"paused".into(), &"completed".into()));
     assert!(setup.cli(&["schedules", "--limit", "1"]).status.success());
-    let resumed = json(&setup.cli(&["schedules", "bell-000", "resume", "--json"]));
+    let resumed = json(&setup.cli(&["schedules", "resume", "bell-000", "--json"]));
     assert_eq!(resumed["status"], "active");
-    let none = setup.cli(&["schedules", "nobody"]);
+    let none = setup.cli(&["schedules", "show", "nobody"]);
     assert!(none.status.code() == Some(1) && told(&none).contains("there is no schedule"), "{}", told(&none));
 }

@@ -104,7 +104,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(|e| open_error(path, e))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -16384; PRAGMA mmap_size = 268435456;")?;
+    connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -16384;")?;
     Ok(connection)
 }
 
