@@ -8,6 +8,7 @@ use super::{
     http::encode,
     letter,
     output::{Tone, table},
+    page::Page,
     parsed,
     sure::sure,
     target::{Offline, Place, Target},
@@ -32,24 +33,9 @@ Examples:
   greenroom dead discard --kind order --key 42
 
 A redriven message starts over with all its attempts. A discarded one ends as cancelled.")]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Dead {
     #[command(subcommand)]
     verb: Option<Verb>,
-    #[command(flatten)]
-    list: List,
-}
-
-#[derive(Args, Clone, Debug)]
-struct List {
-    #[command(flatten)]
-    of: Of,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
-    /// Go on after the page that gave this cursor
-    #[arg(long)]
-    cursor: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -57,21 +43,22 @@ struct List {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List dead letters, oldest first
-    List(List),
+    List {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        page: Page,
+    },
     /// Show one with every attempt and its cause
     Show {
         /// Its request id
         #[arg(value_parser = parsed::<RequestId>)]
         id: RequestId,
-        #[command(flatten)]
-        place: Place,
     },
     /// Put dead letters back to be tried anew
     Redrive {
         #[command(flatten)]
         which: Which,
-        #[command(flatten)]
-        place: Place,
     },
     /// Give dead letters up for good
     Discard {
@@ -80,8 +67,6 @@ enum Verb {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
-        #[command(flatten)]
-        place: Place,
     },
 }
 
@@ -141,44 +126,39 @@ impl Which {
 
 impl Dead {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let verb = self.verb.unwrap_or(Verb::List(self.list));
+        let verb = self.verb.unwrap_or(Verb::List { of: Of::default(), page: Page::default() });
         if let Verb::Redrive { which, .. } | Verb::Discard { which, .. } = &verb {
             which.check()?;
         }
         match verb {
-            Verb::List(List { of, limit, cursor, place }) => {
-                list(cx, target(cx, &place)?, &of, limit, cursor.as_deref())
-            }
-            Verb::Show { id, place } => show(cx, target(cx, &place)?, id),
-            Verb::Redrive { which, place } => change(cx, target(cx, &place)?, &which, Change::Redrive),
-            Verb::Discard { which, yes, place } => {
+            Verb::List { of, page } => list(cx, self.place.target(cx)?, &of, &page),
+            Verb::Show { id } => show(cx, self.place.target(cx)?, id),
+            Verb::Redrive { which } => change(cx, self.place.target(cx)?, &which, Change::Redrive),
+            Verb::Discard { which, yes } => {
                 if !yes {
                     let what = which.words();
                     sure(&format!("discarding {what} cannot be undone"), &format!("Discard {what} for good?"))?;
                 }
-                change(cx, target(cx, &place)?, &which, Change::Discard)
+                change(cx, self.place.target(cx)?, &which, Change::Discard)
             }
         }
     }
 }
 
-fn target(cx: &Context, place: &Place) -> Result<Target, Trouble> {
-    let (config, _) = cx.load(place.flags())?;
-    place.resolve(config)
-}
-
-fn list(cx: &Context, target: Target, of: &Of, limit: u16, cursor: Option<&str>) -> Result<Verdict, Trouble> {
+fn list(cx: &Context, target: Target, of: &Of, page: &Page) -> Result<Verdict, Trouble> {
     let page = match target {
         Target::Server(server) => {
-            let mut path = format!("/admin/dead-letters?limit={limit}");
-            for (name, value) in [("kind", of.kind.as_deref()), ("key", of.key.as_deref()), ("cursor", cursor)] {
+            let mut path = format!("/admin/dead-letters?limit={}", page.limit);
+            for (name, value) in
+                [("kind", of.kind.as_deref()), ("key", of.key.as_deref()), ("cursor", page.cursor.as_deref())]
+            {
                 path += &value.map(|value| format!("&{name}={}", encode(value))).unwrap_or_default();
             }
             server.get(&path)?
         }
         Target::Store(store) => {
-            let (filter, limit) = (filter(of), usize::from(limit));
-            let after = cursor.map(str::parse::<RequestId>).transpose()?;
+            let (filter, limit) = (filter(of), usize::from(page.limit));
+            let after = page.cursor.as_deref().map(str::parse::<RequestId>).transpose()?;
             store.read(|backend| async move {
                 let secret = backend.secret();
                 let after = match after {

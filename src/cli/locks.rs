@@ -8,6 +8,7 @@ use super::{
     http::encode,
     nodes::{cell, items},
     output::{Tone, moment, table},
+    page::Page,
     target::{Place, Target},
     trouble::Trouble,
 };
@@ -22,22 +23,9 @@ Examples:
 
 A command has a lock until it ends: `greenroom request show` tells what it waits for, and
 `greenroom request cancel` lets it undo what it did. Breaking its lock does not stop it.")]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Locks {
     #[command(subcommand)]
     verb: Option<Verb>,
-    #[command(flatten)]
-    list: List,
-}
-
-#[derive(Args, Clone, Debug)]
-struct List {
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
-    /// Go on after the page that gave this cursor
-    #[arg(long)]
-    cursor: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -45,22 +33,19 @@ struct List {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List the locks that somebody has, by name
-    List(List),
+    List(Page),
     /// Take a lock away from whoever has it
     Break {
         /// The lock's name
         name: String,
-        #[command(flatten)]
-        place: Place,
     },
 }
 
 impl Locks {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        match self.verb.unwrap_or(Verb::List(self.list)) {
-            Verb::List(List { limit, cursor, place }) => {
-                let (config, _) = cx.load(place.flags())?;
-                let page = match place.resolve(config)? {
+        match self.verb.unwrap_or(Verb::List(Page::default())) {
+            Verb::List(Page { limit, cursor }) => {
+                let page = match self.place.target(cx)? {
                     Target::Server(server) => {
                         let cursor = cursor.map(|cursor| format!("&cursor={}", encode(&cursor))).unwrap_or_default();
                         server.get(&format!("/admin/locks?limit={limit}{cursor}"))?
@@ -72,24 +57,19 @@ impl Locks {
                 };
                 show(cx, &page)
             }
-            Verb::Break { name, place } => {
-                let (config, _) = cx.load(place.flags())?;
-                match place.resolve(config)? {
-                    Target::Server(server) => {
-                        server.delete(&format!("/admin/locks/{}?force=true", encode(&name)))?;
-                        if cx.out.json {
-                            cx.out.value(&json!({ "lock": name, "broken": true }))?;
-                        } else {
-                            cx.out.line(format!("{name}: whoever had it has it no more"));
-                        }
-                        Ok(Verdict::Fine)
+            Verb::Break { name } => match self.place.target(cx)? {
+                Target::Server(server) => {
+                    server.delete(&format!("/admin/locks/{}?force=true", encode(&name)))?;
+                    if cx.out.json {
+                        cx.out.value(&json!({ "lock": name, "broken": true }))?;
+                    } else {
+                        cx.out.line(format!("{name}: whoever had it has it no more"));
                     }
-                    Target::Store(_) => {
-                        Err(Trouble::new("no server runs, so nobody can give the lock to the next one")
-                            .help("start one: greenroom serve"))
-                    }
+                    Ok(Verdict::Fine)
                 }
-            }
+                Target::Store(_) => Err(Trouble::new("no server runs, so nobody can give the lock to the next one")
+                    .help("start one: greenroom serve")),
+            },
         }
     }
 }
@@ -111,7 +91,7 @@ fn show(cx: &Context, page: &Value) -> Result<Verdict, Trouble> {
         out.line(if i == 0 { out.tone(Tone::Dim, line) } else { line.clone() });
     }
     if let Some(cursor) = page.get("cursor").and_then(Value::as_str) {
-        out.next(format!("greenroom locks --cursor {cursor}"));
+        out.next(format!("greenroom locks list --cursor {cursor}"));
     }
     Ok(Verdict::Fine)
 }

@@ -13,6 +13,7 @@ mod limits;
 mod locks;
 mod nodes;
 mod output;
+mod page;
 mod partitions;
 mod pause;
 mod replay;

@@ -8,6 +8,7 @@ use super::{
     http::{Server, encode},
     nodes::{cell, items},
     output::{Output, Tone, moment, table},
+    page::Page,
     sure::sure,
     target::{Place, Target},
     trouble::Trouble,
@@ -23,7 +24,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   greenroom schedules
-  greenroom schedules --prefix remind/ --limit 20
+  greenroom schedules list --prefix remind/ --limit 20
   greenroom schedules show reconcile
   greenroom schedules pause reconcile        until resume; what runs goes on
   greenroom schedules run reconcile          now, whenever the next slot is
@@ -31,25 +32,9 @@ Examples:
 Slots that pass while it is paused do not run. What is deleted and declared by a feature is there again
 when a node starts: pause it instead. With no server running, one is started for the moment it takes to
 steer; what is due by then is told.")]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Schedules {
     #[command(subcommand)]
     verb: Option<Verb>,
-    #[command(flatten)]
-    list: List,
-}
-
-#[derive(Args, Clone, Debug)]
-struct List {
-    /// Only those whose names begin with this
-    #[arg(long)]
-    prefix: Option<String>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
-    /// Go on after the page that gave this cursor
-    #[arg(long)]
-    cursor: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -57,7 +42,13 @@ struct List {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List schedules, by name
-    List(List),
+    List {
+        /// Only those whose names begin with this
+        #[arg(long)]
+        prefix: Option<String>,
+        #[command(flatten)]
+        page: Page,
+    },
     /// Show one with its last slots and its next ones
     Show(Of),
     /// Take no slots until it is resumed
@@ -80,137 +71,129 @@ enum Verb {
 struct Of {
     /// The schedule's name
     name: String,
-    #[command(flatten)]
-    place: Place,
 }
 
 impl Schedules {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        match self.verb.unwrap_or(Verb::List(self.list)) {
-            Verb::List(list) => list.run(cx),
-            Verb::Show(of) => of.show(cx),
-            Verb::Pause(of) => of.steer(cx, Steer::Pause, "pause"),
-            Verb::Resume(of) => of.steer(cx, Steer::Resume, "resume"),
-            Verb::Run(of) => of.steer(cx, Steer::Run, "run"),
+        let place = &self.place;
+        match self.verb.unwrap_or(Verb::List { prefix: None, page: Page::default() }) {
+            Verb::List { prefix, page } => list(cx, place, prefix, page),
+            Verb::Show(of) => show(cx, place, of.name),
+            Verb::Pause(of) => steer(cx, place, of.name, Steer::Pause, "pause"),
+            Verb::Resume(of) => steer(cx, place, of.name, Steer::Resume, "resume"),
+            Verb::Run(of) => steer(cx, place, of.name, Steer::Run, "run"),
             Verb::Delete { of, yes } => {
                 if !yes {
                     let name = &of.name;
                     sure(&format!("deleting {name} cannot be undone"), &format!("Delete the schedule {name}?"))?;
                 }
-                of.delete(cx)
+                delete(cx, place, of.name)
             }
         }
     }
 }
 
-impl List {
-    fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let (config, _) = cx.load(self.place.flags())?;
-        let page = match self.place.resolve(config)? {
-            Target::Server(server) => {
-                let mut path = format!("/admin/schedules?limit={}", self.limit);
-                for (name, value) in [("prefix", &self.prefix), ("cursor", &self.cursor)] {
-                    path += &value.as_ref().map(|value| format!("&{name}={}", encode(value))).unwrap_or_default();
-                }
-                server.get(&path)?
+fn list(cx: &Context, place: &Place, prefix: Option<String>, Page { limit, cursor }: Page) -> Result<Verdict, Trouble> {
+    let page = match place.target(cx)? {
+        Target::Server(server) => {
+            let mut path = format!("/admin/schedules?limit={limit}");
+            for (name, value) in [("prefix", &prefix), ("cursor", &cursor)] {
+                path += &value.as_ref().map(|value| format!("&{name}={}", encode(value))).unwrap_or_default();
             }
-            Target::Store(store) => {
-                let (prefix, cursor) = (self.prefix.clone().unwrap_or_default(), self.cursor.clone());
-                let limit = usize::from(self.limit);
-                store.read(|backend| async move {
-                    let (items, cursor) = schedule::list(&*backend, &prefix, cursor, limit).await?;
-                    Ok(json!({ "items": items, "cursor": cursor }))
-                })?
-            }
-        };
-        let out = &cx.out;
-        if out.json {
-            out.value(&page)?;
-            return Ok(Verdict::Fine);
+            server.get(&path)?
         }
-        let found = items(&page);
-        if found.is_empty() {
-            out.line("No schedules.");
-            return Ok(Verdict::Fine);
+        Target::Store(store) => {
+            let prefix = prefix.unwrap_or_default();
+            store.read(|backend| async move {
+                let (items, cursor) = schedule::list(&*backend, &prefix, cursor, limit.into()).await?;
+                Ok(json!({ "items": items, "cursor": cursor }))
+            })?
         }
-        let head = ["NAME", "STATUS", "NEXT", "WHEN", "TO", "TAKEN", "LEFT OUT"].map(str::to_owned).to_vec();
-        let rows: Vec<Vec<String>> = std::iter::once(head).chain(found.iter().map(row)).collect();
-        for (i, line) in table(&rows).iter().enumerate() {
-            out.line(if i == 0 { out.tone(Tone::Dim, line) } else { line.clone() });
-        }
-        if let Some(cursor) = page.get("cursor").and_then(Value::as_str) {
-            out.line(format!("… more: --cursor {cursor}"));
-        }
-        out.next("greenroom schedules show NAME, for its last slots and its next ones");
-        Ok(Verdict::Fine)
+    };
+    let out = &cx.out;
+    if out.json {
+        out.value(&page)?;
+        return Ok(Verdict::Fine);
     }
+    let found = items(&page);
+    if found.is_empty() {
+        out.line("No schedules.");
+        return Ok(Verdict::Fine);
+    }
+    let head = ["NAME", "STATUS", "NEXT", "WHEN", "TO", "TAKEN", "LEFT OUT"].map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(found.iter().map(row)).collect();
+    for (i, line) in table(&rows).iter().enumerate() {
+        out.line(if i == 0 { out.tone(Tone::Dim, line) } else { line.clone() });
+    }
+    if let Some(cursor) = page.get("cursor").and_then(Value::as_str) {
+        out.line(format!("… more: --cursor {cursor}"));
+    }
+    out.next("greenroom schedules show NAME, for its last slots and its next ones");
+    Ok(Verdict::Fine)
 }
 
-impl Of {
-    fn show(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let (config, _) = cx.load(self.place.flags())?;
-        let name = self.name;
-        let found = match self.place.resolve(config)? {
-            Target::Server(server) => server.get(&format!("/admin/schedules/{}", encode(&name)))?,
-            Target::Store(store) => {
-                let name = name.clone();
-                store.read(|backend| async move {
-                    let found = schedule::one(&*backend, &name).await?;
-                    Ok(serde_json::to_value(found.ok_or_else(|| unknown(&name))?)?)
-                })?
-            }
-        };
-        if cx.out.json {
-            cx.out.value(&found)?;
-        } else {
-            print(&found, &cx.out);
-            let verb = if cell(&found, "status") == "paused" { "resume" } else { "run" };
-            cx.out.next(format!("greenroom schedules {verb} {name}"));
+fn show(cx: &Context, place: &Place, name: String) -> Result<Verdict, Trouble> {
+    let found = match place.target(cx)? {
+        Target::Server(server) => server.get(&format!("/admin/schedules/{}", encode(&name)))?,
+        Target::Store(store) => {
+            let name = name.clone();
+            store.read(|backend| async move {
+                let found = schedule::one(&*backend, &name).await?;
+                Ok(serde_json::to_value(found.ok_or_else(|| unknown(&name))?)?)
+            })?
         }
-        Ok(Verdict::Fine)
+    };
+    if cx.out.json {
+        cx.out.value(&found)?;
+    } else {
+        print(&found, &cx.out);
+        let verb = if cell(&found, "status") == "paused" { "resume" } else { "run" };
+        cx.out.next(format!("greenroom schedules {verb} {name}"));
     }
+    Ok(Verdict::Fine)
+}
 
-    fn steer(self, cx: &Context, how: Steer, verb: &str) -> Result<Verdict, Trouble> {
-        let path = format!("/admin/schedules/{}/{verb}", encode(&self.name));
-        let schedule = self.change(cx, how, |server| server.post(&path, &json!({})))?;
-        if cx.out.json {
-            cx.out.value(&schedule)?;
-        } else {
-            print(&schedule, &cx.out);
-        }
-        Ok(Verdict::Fine)
+fn steer(cx: &Context, place: &Place, name: String, how: Steer, verb: &str) -> Result<Verdict, Trouble> {
+    let path = format!("/admin/schedules/{}/{verb}", encode(&name));
+    let schedule = change(cx, place, name, how, |server| server.post(&path, &json!({})))?;
+    if cx.out.json {
+        cx.out.value(&schedule)?;
+    } else {
+        print(&schedule, &cx.out);
     }
+    Ok(Verdict::Fine)
+}
 
-    fn delete(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let (name, path) = (self.name.clone(), format!("/admin/schedules/{}", encode(&self.name)));
-        let deleted = self.change(cx, Steer::Delete, |server| server.delete(&path))?;
-        if cx.out.json {
-            cx.out.value(&deleted)?;
-        } else {
-            cx.out.line(format!("{name} is deleted."));
-        }
-        Ok(Verdict::Fine)
+fn delete(cx: &Context, place: &Place, name: String) -> Result<Verdict, Trouble> {
+    let path = format!("/admin/schedules/{}", encode(&name));
+    let deleted = change(cx, place, name.clone(), Steer::Delete, |server| server.delete(&path))?;
+    if cx.out.json {
+        cx.out.value(&deleted)?;
+    } else {
+        cx.out.line(format!("{name} is deleted."));
     }
+    Ok(Verdict::Fine)
+}
 
-    fn change(
-        self,
-        cx: &Context,
-        how: Steer,
-        ask: impl FnOnce(&Server) -> Result<Value, Trouble>,
-    ) -> Result<Value, Trouble> {
-        let (config, features) = cx.load(self.place.flags())?;
-        match self.place.resolve(config)? {
-            Target::Server(server) => ask(&server),
-            Target::Store(store) => {
-                let app = App::new(store.config()).version(cx.product.version);
-                Ok(features.into_iter().fold(app, App::feature).run_until(|node| async move {
-                    node.steer_schedule(&self.name, how).await?;
-                    Ok(match node.scheduled(&self.name).await? {
-                        Some(view) => serde_json::to_value(view)?,
-                        None => json!({ "deleted": self.name }),
-                    })
-                })?)
-            }
+fn change(
+    cx: &Context,
+    place: &Place,
+    name: String,
+    how: Steer,
+    ask: impl FnOnce(&Server) -> Result<Value, Trouble>,
+) -> Result<Value, Trouble> {
+    let (config, features) = cx.load(place.flags())?;
+    match place.resolve(config)? {
+        Target::Server(server) => ask(&server),
+        Target::Store(store) => {
+            let app = App::new(store.config()).version(cx.product.version);
+            Ok(features.into_iter().fold(app, App::feature).run_until(|node| async move {
+                node.steer_schedule(&name, how).await?;
+                Ok(match node.scheduled(&name).await? {
+                    Some(view) => serde_json::to_value(view)?,
+                    None => json!({ "deleted": name }),
+                })
+            })?)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{future::Future, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{http::Server, trouble::Trouble};
+use super::{Context, http::Server, trouble::Trouble};
 use crate::{
     app::{Presence, inspect, open},
     backend::Backend,
@@ -16,10 +16,10 @@ use crate::{
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Place {
     /// Data directory; its running server is found by itself
-    #[arg(long, value_name = "DIR", help_heading = "Where")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Where")]
     pub(crate) data: Option<PathBuf>,
     /// URL of a running server, such as http://127.0.0.1:8080
-    #[arg(long, value_name = "URL", env = "GREENROOM_SERVER", help_heading = "Where")]
+    #[arg(long, global = true, value_name = "URL", env = "GREENROOM_SERVER", help_heading = "Where")]
     pub(crate) server: Option<String>,
 }
 
@@ -41,6 +41,12 @@ impl Place {
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, &'static str, String)> {
         let data = self.data.as_ref().map(|data| ("--data", "store", "data", data.display().to_string()));
         data.into_iter().collect()
+    }
+
+    /// What a command that needs no more than that works on.
+    pub(super) fn target(&self, cx: &Context) -> Result<Target, Trouble> {
+        let (config, _) = cx.load(self.flags())?;
+        self.resolve(config)
     }
 
     /// The server that was named, else the one that serves the data directory, else the store.

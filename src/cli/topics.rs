@@ -28,16 +28,9 @@ Examples:
   greenroom topics forget orders billing    when no build declares it any more
 
 A group that is paused or cannot go on loses nothing: what comes is kept for it.")]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Topics {
     #[command(subcommand)]
     verb: Option<Verb>,
-    #[command(flatten)]
-    list: List,
-}
-
-#[derive(Args, Clone, Debug)]
-struct List {
     #[command(flatten)]
     place: Place,
 }
@@ -45,13 +38,11 @@ struct List {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// List topics, each with its groups
-    List(List),
+    List,
     /// Show one topic
     Show {
         /// Its name
         topic: String,
-        #[command(flatten)]
-        place: Place,
     },
     /// Read events
     Events {
@@ -63,8 +54,6 @@ enum Verb {
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
-        #[command(flatten)]
-        place: Place,
     },
     /// Give a group nothing for now; what comes is kept for it
     Pause(Of),
@@ -106,40 +95,37 @@ struct Of {
     topic: String,
     /// The group
     group: String,
-    #[command(flatten)]
-    place: Place,
 }
 
 impl Topics {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        match self.verb.unwrap_or(Verb::List(self.list)) {
-            Verb::List(List { place }) => list(cx, target(cx, &place)?),
-            Verb::Show { topic, place } => show(cx, target(cx, &place)?, &topic),
-            Verb::Events { topic, after, limit, place } => {
-                events(cx, target(cx, &place)?, &topic, after.as_deref(), limit)
-            }
-            Verb::Pause(of) => steer(cx, &of, "pause", &json!({})),
-            Verb::Resume(of) => steer(cx, &of, "resume", &json!({})),
+        let place = &self.place;
+        match self.verb.unwrap_or(Verb::List) {
+            Verb::List => list(cx, place.target(cx)?),
+            Verb::Show { topic } => show(cx, place.target(cx)?, &topic),
+            Verb::Events { topic, after, limit } => events(cx, place.target(cx)?, &topic, after.as_deref(), limit),
+            Verb::Pause(of) => steer(cx, place, &of, "pause", &json!({})),
+            Verb::Resume(of) => steer(cx, place, &of, "resume", &json!({})),
             Verb::Skip { of, yes } => {
                 if !yes {
                     let what = format!("{} of {} go on without what it has not had", of.group, of.topic);
                     sure(&format!("letting {what} cannot be undone"), &format!("Let {what}?"))?;
                 }
-                steer(cx, &of, "skip", &json!({}))
+                steer(cx, place, &of, "skip", &json!({}))
             }
             Verb::Replay { of, since, all } => {
                 let from = match since {
                     Some(since) => json!({ "since": since.as_millisecond().max(0) }),
                     None => json!({ "all": all }),
                 };
-                steer(cx, &of, "replay", &from)
+                steer(cx, place, &of, "replay", &from)
             }
             Verb::Forget { of, yes } => {
                 if !yes {
                     let what = format!("{} of {}, and what is kept for it", of.group, of.topic);
                     sure(&format!("forgetting {what}, cannot be undone"), &format!("Forget {what}?"))?;
                 }
-                let server = server(cx, &of.place)?;
+                let server = server(cx, place)?;
                 let topic = server.delete(&path(&of))?;
                 told(cx, &topic)
             }
@@ -147,14 +133,9 @@ impl Topics {
     }
 }
 
-fn target(cx: &Context, place: &Place) -> Result<Target, Trouble> {
-    let (config, _) = cx.load(place.flags())?;
-    place.resolve(config)
-}
-
 /// Who steers: the shards themselves, so they must run.
 fn server(cx: &Context, place: &Place) -> Result<super::http::Server, Trouble> {
-    match target(cx, place)? {
+    match place.target(cx)? {
         Target::Server(server) => Ok(server),
         Target::Store(_) => Err(Trouble::new("no server runs, and only a running one steers a group")
             .help("start it with `greenroom serve`, or name another with --server URL")),
@@ -165,8 +146,8 @@ fn path(of: &Of) -> String {
     format!("/admin/topics/{}/groups/{}", encode(&of.topic), encode(&of.group))
 }
 
-fn steer(cx: &Context, of: &Of, verb: &str, body: &Value) -> Result<Verdict, Trouble> {
-    let topic = server(cx, &of.place)?.post(&format!("{}/{verb}", path(of)), body)?;
+fn steer(cx: &Context, place: &Place, of: &Of, verb: &str, body: &Value) -> Result<Verdict, Trouble> {
+    let topic = server(cx, place)?.post(&format!("{}/{verb}", path(of)), body)?;
     told(cx, &topic)
 }
 

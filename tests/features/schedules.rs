@@ -29,7 +29,7 @@ fn schedules_are_listed_shown_and_steered() {
         // A store on servers does not say who serves it.
         Ok(_) => setup.cli(&[args, &["--server", server.base()]].concat()),
     };
-    let list = |args: &[&str]| json(&cli(&[&["schedules", "--json"], args].concat()));
+    let list = |args: &[&str]| json(&cli(&[&["schedules", "list", "--json"], args].concat()));
     eventually("all bells to be declared", || {
         (list(&["--limit", "1000"])["items"].as_array()?.len() == 200).then_some(())
     });
@@ -39,7 +39,7 @@ fn schedules_are_listed_shown_and_steered() {
     assert_eq!(names, ["bell-000", "bell-001", "bell-002", "bell-003"]);
     let rest = list(&["--prefix", "bell-00", "--cursor", page["cursor"].as_str().unwrap()]);
     assert_eq!(rest["items"].as_array().unwrap().len(), 6);
-    let table = told(&cli(&["schedules", "--limit", "2"]));
+    let table = told(&cli(&["schedules", "list", "--limit", "2"]));
     assert!(
         table.contains("*/2 * * * * * UTC") && table.contains("bell/bell-001") && table.contains("--cursor"),
         "{table}"
@@ -66,7 +66,7 @@ fn schedules_are_listed_shown_and_steered() {
     assert!(server.terminate().success());
     let offline = json(&setup.cli(&["schedules", "show", "bell-000", "--json"]));
     assert_eq!((&offline["status"], &offline["history"][0]["outcome"]), (&"paused".into(), &"completed".into()));
-    assert!(setup.cli(&["schedules", "--limit", "1"]).status.success());
+    assert!(setup.cli(&["schedules", "list", "--limit", "1"]).status.success());
     let resumed = json(&setup.cli(&["schedules", "resume", "bell-000", "--json"]));
     assert_eq!(resumed["status"], "active");
     let none = setup.cli(&["schedules", "show", "nobody"]);
