@@ -33,6 +33,8 @@
 
 mod changing;
 mod handed;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
