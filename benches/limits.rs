@@ -197,9 +197,10 @@ async fn served(node: &Node, rules: Vec<Rule>) -> f64 {
     let command = format!("wrk -t1 -c64 -d3s http://{}/", gateway.address());
     let run = move || Command::new("sh").args(["-c", &command]).output();
     let output = actix_web::web::block(run).await.unwrap().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [text, error] = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
     assert!(!text.contains("Non-2xx"), "{text}");
-    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).unwrap().trim().parse().unwrap();
+    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    let rate = rate.unwrap_or_else(|| panic!("wrk (a Debian package) said: {text}{error}")).trim().parse().unwrap();
     gateway.stop(false).await;
     rate
 }

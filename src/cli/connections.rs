@@ -48,8 +48,7 @@ enum Verb {
 
 impl Connections {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let (config, _) = cx.load(self.place.flags())?;
-        let target = self.place.resolve(config)?;
+        let target = self.place.target(cx)?;
         match self.command {
             Some(Verb::Close { channel, id }) => close(cx, target, &channel, id.as_deref()),
             None => list(cx, target, self.channel.as_deref()),

@@ -28,8 +28,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let (config, _) = cx.load(self.place.flags())?;
-        let found = match self.place.resolve(config)? {
+        let found = match self.place.target(cx)? {
             Target::Server(server) => server.get("/admin/limits")?,
             // Nobody counts anything: that is the answer.
             Target::Store(store) => store.read(|_| async { Ok(json!({ "items": [] })) })?,

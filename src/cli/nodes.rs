@@ -27,8 +27,7 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let (config, _) = cx.load(self.place.flags())?;
-        let nodes = match self.place.resolve(config)? {
+        let nodes = match self.place.target(cx)? {
             Target::Server(server) => server.get("/admin/nodes")?,
             // Nobody runs anything: that is the answer.
             Target::Store(store) => store.read(|_| async { Ok(json!({ "items": [] })) })?,

@@ -48,8 +48,7 @@ impl Partitions {
         if let Some(Verb::Resize(command)) = self.verb {
             return command.run(cx);
         }
-        let (config, _) = cx.load(self.place.flags())?;
-        let mut found = match self.place.resolve(config)? {
+        let mut found = match self.place.target(cx)? {
             Target::Server(server) => server.get("/admin/partitions")?,
             Target::Store(store) => {
                 store.read(|backend| async move { Ok(json!({ "items": partitions(&*backend).await? })) })?

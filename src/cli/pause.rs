@@ -84,7 +84,7 @@ pub(super) struct Cancel {
 impl Pause {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         let scope = self.scope.clone();
-        let changed = match target(cx, &self.place)? {
+        let changed = match self.place.target(cx)? {
             Target::Server(server) => changed(&server.post("/admin/pause", &json!(self.scope))?),
             Target::Store(store) => store.write(|backend| async move {
                 // Nobody serves it, so nobody says which kinds there are.
@@ -100,7 +100,7 @@ impl Pause {
 impl Resume {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         let scope = self.scope.clone();
-        let changed = match target(cx, &self.place)? {
+        let changed = match self.place.target(cx)? {
             Target::Server(server) => changed(&server.post("/admin/resume", &json!(self.scope))?),
             Target::Store(store) => store.write(|backend| async move { backend.resume(self.scope).await })?,
         };
@@ -112,7 +112,7 @@ impl Resume {
 
 impl Paused {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
-        let paused = match target(cx, &self.place)? {
+        let paused = match self.place.target(cx)? {
             Target::Server(server) => server.get("/admin/paused")?,
             Target::Store(store) => {
                 store.read(|backend| async move { Ok(json!({ "items": backend.paused().await? })) })?
@@ -148,7 +148,7 @@ impl Cancel {
             let what = format!("all that waits of {}", self.scope);
             sure(&format!("cancelling {what} cannot be undone"), &format!("Cancel {what}?"))?;
         }
-        let Target::Server(server) = target(cx, &self.place)? else {
+        let Target::Server(server) = self.place.target(cx)? else {
             return Err(Trouble::new("no server runs, and only one can tell what has begun")
                 .help("start it: greenroom serve; pause the kind first if nothing of it may run"));
         };
@@ -171,11 +171,6 @@ impl Cancel {
         }
         Ok(Verdict::Fine)
     }
-}
-
-fn target(cx: &Context, place: &Place) -> Result<Target, Trouble> {
-    let (config, _) = cx.load(place.flags())?;
-    place.resolve(config)
 }
 
 fn changed(answer: &Value) -> bool {

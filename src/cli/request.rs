@@ -61,8 +61,7 @@ struct One {
 impl Request {
     pub(super) fn run(self, cx: &Context) -> Result<Verdict, Trouble> {
         let (Verb::Show(one) | Verb::Watch(one) | Verb::Cancel(one)) = &self.verb;
-        let (config, _) = cx.load(one.place.flags())?;
-        let (id, target) = (one.id, one.place.resolve(config)?);
+        let (id, target) = (one.id, one.place.target(cx)?);
         match (&self.verb, target) {
             (Verb::Show(_), Target::Server(server)) => match server.open(&format!("/requests/{id}/journal"))? {
                 Some(story) => print(cx, &story),
