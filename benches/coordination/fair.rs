@@ -14,6 +14,7 @@ use greenroom::{
     Actor, Address, Context, Feature, Node, Result,
     backend::{Append, Backend},
 };
+use mongodb::bson::doc;
 use tokio::sync::oneshot;
 
 use super::{Open, load, p50_p99, start};
@@ -98,6 +99,35 @@ fn late(over: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
     })
 }
 
+/// How long MongoDB takes to write one document to its journal for somebody who does only that, until it is said, in
+/// µs: what no answer of an actor with a state can be quicker than.
+fn raw(over: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
+    let write = async move {
+        let client = mongodb::Client::with_uri_str(&super::servers::mongo()).await.unwrap();
+        let db = client.database(&format!("bench-raw-{}", std::process::id()));
+        let (mut took, mut tick) = (Vec::new(), tokio::time::interval(EVERY * 2));
+        while !over.load(Ordering::SeqCst) {
+            tick.tick().await;
+            let update = doc! { "q": { "_id": 1 }, "u": { "$inc": { "n": 1 } }, "upsert": true };
+            let concern = doc! { "w": "majority", "j": true };
+            let begun = Instant::now();
+            db.run_command(doc! { "update": "raw", "updates": [update], "writeConcern": concern }).await.unwrap();
+            took.push(begun.elapsed().as_micros() as u64);
+        }
+        db.drop().await.unwrap();
+        took
+    };
+    std::thread::spawn(move || actix::System::new().block_on(write))
+}
+
+async fn raw_for(time: Duration) -> Vec<u64> {
+    let over = Arc::<AtomicBool>::default();
+    let raw = raw(over.clone());
+    tokio::time::sleep(time).await;
+    over.store(true, Ordering::SeqCst);
+    raw.join().unwrap()
+}
+
 /// One flood of ann's, until all of it is handled: how long it took to be accepted, and to be handled.
 async fn flood<const FAIR: bool>(node: &Node, mail: &Mail<FAIR>) -> (Duration, Duration) {
     let begun = Instant::now();
@@ -122,9 +152,11 @@ async fn one<const FAIR: bool>(store: &str, backend: Arc<dyn Backend>, takes: Du
     let mail = Mail::<FAIR> { takes, sent: Arc::default() };
     let node = start(backend, vec![Feature::new(mail.clone())]).await;
     bob::<FAIR>(&node, |n| n > 200).await;
+    let mongo = store.starts_with("Redis");
+    let alone = if mongo { Some(raw_for(EVERY * IDLE as u32).await) } else { None };
     let idle = p50_p99(bob::<FAIR>(&node, |n| n > IDLE).await);
     let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-    let late = late(over.clone());
+    let (late, raw) = (late(over.clone()), mongo.then(|| raw(over.clone())));
     let floods = actix::spawn({
         let (node, over, asked) = (node.clone(), over.clone(), asked.clone());
         async move {
@@ -155,6 +187,17 @@ async fn one<const FAIR: bool>(store: &str, backend: Arc<dyn Backend>, takes: Du
         flooded.1 as f64 / idle.1 as f64,
         late.1
     );
+    if let Some((alone, raw)) = alone.zip(raw) {
+        let (alone, beside) = (p50_p99(alone), p50_p99(raw.join().unwrap()));
+        println!(
+            "  a write to MongoDB's journal and nothing else: alone p50 {} µs, p99 {} µs; beside all this p50 {} µs, p99 {} µs ({:.1} times)",
+            alone.0,
+            alone.1,
+            beside.0,
+            beside.1,
+            beside.1 as f64 / alone.1 as f64
+        );
+    }
     node.drain(Duration::from_secs(10)).await;
 }
 

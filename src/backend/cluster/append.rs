@@ -10,12 +10,14 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Core, encode,
+    Core,
+    calls::{Calls, Queue},
+    encode,
     pack::Packer,
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
-    backend::{Append, Appended, NotAppended, Tenant, turns::Turns},
+    backend::{Append, Appended, NotAppended, Tenant},
     envelope::{Envelope, Position},
 };
 
@@ -23,8 +25,10 @@ use crate::{
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Most messages on their way at once on one connection while several tenants are there, who take turns.
+/// Most messages on their way at once on one connection while several tenants are there, who take turns; and of
+/// these, of one tenant in one call.
 const SHARED: usize = 16;
+const CALL: usize = 8;
 
 /// Something to put into a mailbox.
 pub(super) enum Item {
@@ -35,11 +39,19 @@ pub(super) enum Item {
 }
 
 impl Item {
-    /// Whose it is, if it is known.
-    fn tenant(&self) -> Option<Tenant> {
+    /// Whose it is, if it is known, and the partition it is for.
+    fn queue(&self) -> Queue {
         match self {
-            Self::Append(one) => one.tenant,
-            Self::Receive(_) => None,
+            Self::Append(one) => (one.tenant, one.partition),
+            Self::Receive(delivery) => (None, delivery.to),
+        }
+    }
+
+    /// How many messages it is.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Append(_) => 1,
+            Self::Receive(delivery) => delivery.parcels.len(),
         }
     }
 }
@@ -92,10 +104,10 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
 
 /// Serves one connection for ever.
 pub(super) async fn serve(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Item>) {
-    let mut turns = Turns::default();
+    let mut calls = Calls::default();
     loop {
         // All that has come is looked at, so that who comes last need not wait for who came before.
-        let mut next = match turns.is_empty() {
+        let mut next = match calls.is_empty() {
             true => match queue.recv().await {
                 Some(item) => Some(item),
                 None => return,
@@ -103,23 +115,20 @@ pub(super) async fn serve(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<It
             false => queue.try_recv().ok(),
         };
         while let Some(item) = next {
-            item.tenant().inspect(|tenant| core.company.saw(*tenant));
-            turns.push(item.tenant(), item);
+            item.queue().0.inspect(|tenant| core.company.saw(*tenant));
+            calls.push(item.queue(), item.weight(), item);
             next = queue.try_recv().ok();
         }
-        let most = if core.company.is_several() { SHARED } else { BATCH * 4 };
+        let (most, call) = if core.company.is_several() { (SHARED, CALL) } else { (BATCH * 4, BATCH) };
         let (mut appends, mut receives, mut weight) = (HashMap::<u16, Vec<One>>::new(), Vec::new(), 0);
         while weight < most
-            && let Some(item) = turns.pop()
+            && let Some((weighs, items)) = calls.next(call)
         {
-            match item {
-                Item::Append(one) => {
-                    weight += 1;
-                    appends.entry(one.partition).or_default().push(one);
-                }
-                Item::Receive(delivery) => {
-                    weight += delivery.parcels.len();
-                    receives.push(delivery);
+            weight += weighs;
+            for item in items {
+                match item {
+                    Item::Append(one) => appends.entry(one.partition).or_default().push(one),
+                    Item::Receive(delivery) => receives.push(delivery),
                 }
             }
         }

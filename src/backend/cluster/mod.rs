@@ -45,6 +45,7 @@
 mod answer;
 mod append;
 mod books;
+mod calls;
 mod commit;
 mod durability;
 mod encode;
