@@ -61,21 +61,26 @@ impl<const FAIR: bool> Actor for Mail<FAIR> {
 /// its answer, which is after the commit, in µs.
 async fn bob<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool + Send + 'static) -> Vec<u64> {
     let (node, (done, waits)) = (node.clone(), oneshot::channel());
-    std::thread::spawn(move || done.send(actix::System::new().block_on(asks::<FAIR>(&node, over))));
+    let ask = move |n| {
+        let node = node.clone();
+        async move { node.ask(Mail::<FAIR>::at(format!("bob/{}", n % 50)), n).await.unwrap() }
+    };
+    std::thread::spawn(move || done.send(actix::System::new().block_on(asks(ask, over))));
     waits.await.unwrap()
 }
 
-async fn asks<const FAIR: bool>(node: &Node, over: impl Fn(u64) -> bool) -> Vec<u64> {
+/// Asks now and then, whatever became of what was asked before.
+async fn asks<F: Future + 'static>(ask: impl Fn(u64) -> F, over: impl Fn(u64) -> bool) -> Vec<u64> {
     let waits = Arc::<Mutex<Vec<u64>>>::default();
     let (mut asked, mut tick) = (Vec::new(), tokio::time::interval(EVERY));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut n = 0;
     while !over(n) {
         tick.tick().await;
-        let (node, waits) = (node.clone(), waits.clone());
+        let (answer, waits) = (ask(n), waits.clone());
         asked.push(actix::spawn(async move {
             let begun = Instant::now();
-            node.ask(Mail::<FAIR>::at(format!("bob/{}", n % 50)), n).await.unwrap();
+            answer.await;
             waits.lock().unwrap().push(begun.elapsed().as_micros() as u64);
         }));
         n += 1;
@@ -99,33 +104,24 @@ fn late(over: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
     })
 }
 
-/// How long MongoDB takes to write one document to its journal for somebody who does only that, until it is said, in
-/// µs: what no answer of an actor with a state can be quicker than.
-fn raw(over: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
-    let write = async move {
+/// How long MongoDB takes to write a document to its journal for somebody who does only that as often as bob asks,
+/// until it is said, in µs: what no answer of an actor with a state can be quicker than.
+fn raw(over: impl Fn(u64) -> bool + Send + 'static) -> std::thread::JoinHandle<Vec<u64>> {
+    let writes = async move {
         let client = mongodb::Client::with_uri_str(&super::servers::mongo()).await.unwrap();
         let db = client.database(&format!("bench-raw-{}", std::process::id()));
-        let (mut took, mut tick) = (Vec::new(), tokio::time::interval(EVERY * 2));
-        while !over.load(Ordering::SeqCst) {
-            tick.tick().await;
-            let update = doc! { "q": { "_id": 1 }, "u": { "$inc": { "n": 1 } }, "upsert": true };
+        let write = |n: u64| {
+            let (db, id) = (db.clone(), (n % 50) as i64);
+            let update = doc! { "q": { "_id": id }, "u": { "$inc": { "n": 1 } }, "upsert": true };
             let concern = doc! { "w": "majority", "j": true };
-            let begun = Instant::now();
-            db.run_command(doc! { "update": "raw", "updates": [update], "writeConcern": concern }).await.unwrap();
-            took.push(begun.elapsed().as_micros() as u64);
-        }
+            let update = doc! { "update": "raw", "updates": [update], "writeConcern": concern };
+            async move { db.run_command(update).await.unwrap() }
+        };
+        let took = asks(write, over).await;
         db.drop().await.unwrap();
         took
     };
-    std::thread::spawn(move || actix::System::new().block_on(write))
-}
-
-async fn raw_for(time: Duration) -> Vec<u64> {
-    let over = Arc::<AtomicBool>::default();
-    let raw = raw(over.clone());
-    tokio::time::sleep(time).await;
-    over.store(true, Ordering::SeqCst);
-    raw.join().unwrap()
+    std::thread::spawn(move || actix::System::new().block_on(writes))
 }
 
 /// One flood of ann's, until all of it is handled: how long it took to be accepted, and to be handled.
@@ -153,10 +149,14 @@ async fn one<const FAIR: bool>(store: &str, backend: Arc<dyn Backend>, takes: Du
     let node = start(backend, vec![Feature::new(mail.clone())]).await;
     bob::<FAIR>(&node, |n| n > 200).await;
     let mongo = store.starts_with("Redis");
-    let alone = if mongo { Some(raw_for(EVERY * IDLE as u32).await) } else { None };
+    let alone = mongo.then(|| raw(|n| n > IDLE).join().unwrap());
     let idle = p50_p99(bob::<FAIR>(&node, |n| n > IDLE).await);
     let (over, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-    let (late, raw) = (late(over.clone()), mongo.then(|| raw(over.clone())));
+    let late = late(over.clone());
+    let raw = mongo.then(|| {
+        let over = over.clone();
+        raw(move |_| over.load(Ordering::SeqCst))
+    });
     let floods = actix::spawn({
         let (node, over, asked) = (node.clone(), over.clone(), asked.clone());
         async move {
