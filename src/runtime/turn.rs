@@ -21,6 +21,7 @@ use super::{
     room::Delivery,
     settle::Concluded,
     supervisor::Blame,
+    turnstile,
 };
 use crate::{
     actor::{Actor, Waits},
@@ -38,8 +39,8 @@ use crate::{
 /// Most commands in one commit, and the longest they are gathered.
 const COMMANDS: usize = 256;
 const GATHER: Duration = Duration::from_millis(2);
-/// And while several tenants take turns at the store, for which those of one key are one state to write.
-const FEW: (usize, Duration) = (32, Duration::from_micros(300));
+/// And while several tenants take turns at the store.
+const FEW: (usize, Duration) = (turnstile::GROUP, Duration::from_micros(300));
 
 /// Commands handled and not committed.
 pub(super) struct Group<S> {
