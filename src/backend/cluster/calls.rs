@@ -70,9 +70,11 @@ mod tests {
         for n in 0..6 {
             calls.push(of(ANN, n % 2), 1, n);
         }
-        calls.push(of(BOB, 0), 1, 10);
-        let taken: Vec<_> = std::iter::from_fn(|| calls.next(2)).collect();
-        let expected = [(2, vec![0, 2]), (1, vec![10]), (2, vec![1, 3]), (1, vec![4]), (1, vec![5])];
+        for n in 10..14 {
+            calls.push(of(BOB, 0), 1, n);
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| calls.next(2)).map(|(_, call)| call).collect();
+        let expected = [vec![0, 2], vec![10, 11], vec![1, 3], vec![12, 13], vec![4], vec![5]];
         assert_eq!(taken, expected, "a call is for one partition, and in order");
         assert!(calls.is_empty() && calls.turns.is_empty());
     }
