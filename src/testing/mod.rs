@@ -1,6 +1,9 @@
 //! The test kit: a [`World`] in which time stands still, randomness is seeded, and the process can
 //! die at any named boundary in the life of a message ([`Point`]) and start again.
 //!
+//! What cannot be done (a store that does not answer, a world that has not begun) fails the test: it panics and
+//! says why.
+//!
 //! ```
 //! use greenroom::{prelude::*, testing::{Point, World}};
 //! # struct Counter;

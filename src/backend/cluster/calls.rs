@@ -35,7 +35,7 @@ impl<T> Calls<T> {
         items.push_back((weight, item));
     }
 
-    /// The next call: how many messages it is, at least one item and no more messages than `most` by it alone.
+    /// The next call, and how many messages it is: no more than `most`, unless its first item alone is more.
     pub(super) fn next(&mut self, most: usize) -> Option<(usize, Vec<T>)> {
         let queue = self.turns.pop()?;
         let items = self.queues.get_mut(&queue)?;
