@@ -82,7 +82,9 @@ use dashmap::DashMap;
 use fred::types::Value;
 use tokio::sync::mpsc;
 
-use self::{append::Item, meta::Meta, mongo::States, nodes::Membership, place::Place, redis::Redis};
+use self::{append::Item, meta::Meta, mongo::States, nodes::Membership, place::Place,
+    redis::{Fault, Redis, Repeat},
+};
 pub use self::{
     durability::Accept,
     inject::Injector,
@@ -192,12 +194,13 @@ impl Cluster {
 
     /// Connects, checks what opening would check, and says what was found.
     pub fn examine(options: Options) -> Result<String> {
+        crate::tls::install();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
         runtime.block_on(async {
-            let redis = Redis::connect(&options.redis, &options.prefix, 1).await?;
+            let redis = Redis::connect(&options, 1).await?;
             let states = States::connect(&options.mongo, &options.database).await?;
             durability::check(&redis, &states, options.accept, true).await?;
             states.ready().await?;
@@ -215,6 +218,8 @@ impl Cluster {
     }
 
     fn start(options: Options, what: Use) -> Result<Self> {
+        // The drivers of both stores would end the process where they find none.
+        crate::tls::install();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("greenroom-store")
@@ -250,7 +255,7 @@ impl Drop for Cluster {
         self.core.close();
         if let Some(runtime) = self.runtime.take() {
             let core = self.core.clone();
-            runtime.spawn(async move { core.redis.close().await });
+            runtime.spawn(async move { core.redis.close() });
             // Nothing is owed any more: what was answered is durable.
             runtime.shutdown_background();
         }
@@ -259,7 +264,7 @@ impl Drop for Cluster {
 
 impl Core {
     async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
-        let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
+        let redis = Redis::connect(&options, 2).await?;
         let states = States::connect(&options.mongo, &options.database).await?;
         let durable = durability::check(&redis, &states, options.accept, what != Use::Look).await?;
         if what == Use::Serve {
@@ -300,6 +305,10 @@ impl Core {
         }
         for (shard, queue) in wishes.into_iter().enumerate() {
             tokio::spawn(limits::serve(core.clone(), shard, queue));
+        }
+        if what == Use::Serve {
+            let serving = core.clone();
+            tokio::spawn(async move { serving.redis.delete_old_libraries().await });
         }
         if what != Use::Look {
             tokio::spawn(nodes::listen(core.clone(), post));
@@ -345,17 +354,19 @@ impl Core {
     }
 
     /// Calls a function that changes a partition, and answers when that is as durable as configured.
-    async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
-        let answer = self.redis.call(partition, function, args).await?;
-        self.durable.wait(&self.redis, partition).await?;
-        Ok(answer)
+    async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.written_as(Repeat::Once, partition, function, args).await
+    }
+
+    /// The same; a call that may be repeated is made again when its answer was lost.
+    async fn written_as(&self, repeat: Repeat, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        let (lane, key) = (self.redis.lane(partition), self.redis.key(partition));
+        self.redis.write(lane, &key, (function, args), repeat, &self.durable).await
     }
 
     /// Calls a function about the whole store, likewise.
-    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
-        let answer = self.redis.meta(function, args).await?;
-        self.durable.wait_meta(&self.redis).await?;
-        Ok(answer)
+    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.redis.write(0, &self.redis.meta_key(), (function, args), Repeat::Once, &self.durable).await
     }
 }
 
