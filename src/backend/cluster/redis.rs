@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 pub(super) use self::{fault::Fault, send::Repeat};
 use self::{
-    address::{Address, Masters},
+    address::Address,
     letters::Letterbox,
     send::Request,
     servers::{Node, Servers, Way},
@@ -53,6 +53,12 @@ pub(super) struct Redis {
     /// The name of the library of functions.
     library: String,
     faults: Option<Arc<dyn Injector>>,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// An argument of a function.
@@ -85,11 +91,6 @@ impl Redis {
         let redis = Self { servers, letterbox, prefix, library, faults: options.faults.clone() };
         redis.load().await?;
         Ok(redis)
-    }
-
-    /// Whether keys are spread over several servers by their hash tags.
-    pub(super) fn clustered(&self) -> bool {
-        matches!(self.servers.address().masters(), Masters::Cluster(_))
     }
 
     /// Calls a function that changes a partition.

@@ -98,7 +98,9 @@ impl Letterbox {
         let mut messages = live.client().message_rx();
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
         let channels = self.channels();
-        if !channels.is_empty() && live.client().subscribe(channels).await.is_err() {
+        // The client takes it for done when it is sent; an answer after it says that it is.
+        let subscribed = channels.is_empty() || live.client().subscribe(channels).await.is_ok();
+        if !subscribed || live.ask("PING", Vec::new(), Instant::now() + PATIENCE).await.is_err() {
             return "it does not subscribe";
         }
         // Whatever was published in between is missed.
@@ -167,7 +169,8 @@ impl Redis {
         let Some(live) = self.letterbox.live() else { return Ok(()) };
         // It listened to nothing anyone would say.
         let _ = live.client().unsubscribe(old).await;
-        if live.client().subscribe(new).await.is_err() {
+        let subscribed = live.client().subscribe(new).await.is_ok();
+        if !subscribed || live.ask("PING", Vec::new(), Instant::now() + PATIENCE).await.is_err() {
             live.end();
         }
         Ok(())

@@ -59,11 +59,6 @@ impl Live {
         &self.client
     }
 
-    /// The server at its other end, as sentinels may have named it.
-    pub(super) fn server(&self) -> Option<Server> {
-        self.client.active_connections().into_iter().next()
-    }
-
     /// Asks it something, and waits for the answer.
     pub(super) async fn ask(
         &self,

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fred::types::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
 use super::{
@@ -14,9 +14,12 @@ use super::{
     live::Live,
     servers::{Node, Way},
 };
-use crate::backend::cluster::{
-    durability::Durable,
-    inject::{self, Call, Store},
+use crate::backend::{
+    Fut,
+    cluster::{
+        durability::Durable,
+        inject::{self, Call, Store},
+    },
 };
 
 /// The first pause before a call is made again, and the longest.
@@ -80,8 +83,12 @@ impl Call for Attempt<'_> {
 }
 
 impl Redis {
-    /// Makes a call.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<Value, Fault> {
+    /// Makes a call. Boxed: it is deep, and part of every future of the store.
+    pub(super) fn send<'a>(&'a self, request: Request<'a>) -> Fut<'a, Result<Value, Fault>> {
+        Box::pin(self.until_answered(request))
+    }
+
+    async fn until_answered(&self, request: Request<'_>) -> Result<Value, Fault> {
         let until = Instant::now() + ANSWER;
         let (mut pause, mut unknown) = (PAUSE[0], None);
         loop {
@@ -108,14 +115,14 @@ impl Redis {
     /// Makes one attempt, and does what makes the next one come out better.
     async fn attempt(&self, request: &Request<'_>, until: Instant) -> Result<Value, Failed> {
         let Some(node) = self.servers.of(request.key) else {
-            self.servers.refresh().await;
+            self.look_again(until).await;
             return Err(Failed::Soon("no server has its slot".into()));
         };
         let link = node.link(request.way);
         let live = match link.live(until.min(Instant::now() + LOOK)).await {
             Ok(live) => live,
             Err(why) => {
-                self.servers.refresh().await;
+                self.look_again(until).await;
                 return Err(Failed::Soon(format!("{}: {why}", node.name())));
             }
         };
@@ -125,13 +132,19 @@ impl Redis {
             if live.is_doubtful() {
                 link.doubt();
             }
-            self.mend(&node, &live, failed).await?;
+            self.mend(&node, &live, failed, until).await?;
         }
         answer
     }
 
+    /// Asks the cluster where the slots are.
+    async fn look_again(&self, until: Instant) {
+        // Late, it is asked again with the next call.
+        let _ = timeout_at(until, self.servers.refresh()).await;
+    }
+
     /// Does what a failed attempt asks for.
-    async fn mend(&self, node: &Arc<Node>, live: &Live, failed: &Failed) -> Result<(), Failed> {
+    async fn mend(&self, node: &Arc<Node>, live: &Live, failed: &Failed, until: Instant) -> Result<(), Failed> {
         match failed {
             Failed::Moved(slot, to) => match node.server().and_then(|from| fault::server(to, from)) {
                 Some(server) => self.servers.moved(*slot, server),
@@ -142,11 +155,11 @@ impl Redis {
             },
             Failed::NotMaster(_) => {
                 node.renew();
-                self.servers.refresh().await;
+                self.look_again(until).await;
             }
             Failed::NoFunctions => {
                 info!(server = node.name(), "Redis does not know Greenroom's functions (any more): loading them");
-                self.load_over(live).await.map_err(|why| Failed::Soon(why))?;
+                self.load_over(live).await.map_err(Failed::Soon)?;
             }
             _ => {}
         }
