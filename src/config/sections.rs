@@ -8,7 +8,9 @@ use super::{
     duration,
     secret::Secret,
     size,
-    values::{address, file, filter, lease, listen, name, partitions, percent, positive, threads, with_password, workers},
+    values::{
+        address, file, filter, lease, listen, name, partitions, percent, positive, threads, with_password, workers,
+    },
 };
 use crate::{
     backend::{cluster, embedded},

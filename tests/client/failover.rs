@@ -8,11 +8,7 @@ use tempfile::TempDir;
 use super::store::{Appender, joined, options, run};
 use crate::support::{
     eventually,
-    servers::{
-        Redis, RedisCluster, RedisSetup, port,
-        process::Process,
-        redis::redis_cli as cli,
-    },
+    servers::{Redis, RedisCluster, RedisSetup, port, process::Process, redis::redis_cli as cli},
 };
 
 /// A replica of one node of a cluster.

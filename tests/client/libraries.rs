@@ -7,7 +7,12 @@ use crate::support::{
 };
 
 fn libraries(redis: &Redis) -> usize {
-    redis.cli(&["function", "list"]).lines().filter(|line| line.starts_with("greenroom_")).filter(|line| line.len() == 26).count()
+    redis
+        .cli(&["function", "list"])
+        .lines()
+        .filter(|line| line.starts_with("greenroom_"))
+        .filter(|line| line.len() == 26)
+        .count()
 }
 
 #[test]
@@ -15,7 +20,8 @@ fn libraries_of_old_builds_are_deleted_and_the_newest_stay() {
     for setup in [RedisSetup::redis(), RedisSetup::valkey()] {
         let redis = Redis::start(setup);
         for n in 0..30 {
-            let code = format!("#!lua name=greenroom_{n:016x}\nredis.register_function('f{n}', function() return 1 end)");
+            let code =
+                format!("#!lua name=greenroom_{n:016x}\nredis.register_function('f{n}', function() return 1 end)");
             redis.cli(&["function", "load", &code]);
         }
         run(async {

@@ -1,11 +1,11 @@
 //! A shard of a Redis Cluster that stands still, with its connections open: the others are not held up.
 
-use std::time::{Duration, Instant};
-
-use greenroom::{
-    backend::Mailbox,
-    envelope::Position,
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
 };
+
+use greenroom::backend::Mailbox;
 
 use super::store::{PARTITIONS, append, joined, options, run};
 use crate::support::servers::RedisCluster;
@@ -25,7 +25,7 @@ fn a_shard_that_stands_still_holds_up_no_other() {
         node.pause();
         let began = Instant::now();
         let (mut slowest, mut count) = (Duration::ZERO, 0);
-        let read = async |partition: u16| store.read(partition, Position::new(partition, 0), 10).await;
+        let read = async |partition: u16| store.due(partition, 1, None, HashSet::new(), 10).await;
         // Longer than any timeout of a connection.
         while began.elapsed() < Duration::from_secs(12) {
             let waits = tokio::time::timeout(Duration::from_millis(1), read(stalled[0]));

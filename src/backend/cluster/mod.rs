@@ -82,7 +82,12 @@ use dashmap::DashMap;
 use fred::types::Value;
 use tokio::sync::mpsc;
 
-use self::{append::Item, meta::Meta, mongo::States, nodes::Membership, place::Place,
+use self::{
+    append::Item,
+    meta::Meta,
+    mongo::States,
+    nodes::Membership,
+    place::Place,
     redis::{Fault, Redis, Repeat},
 };
 pub use self::{
@@ -359,7 +364,13 @@ impl Core {
     }
 
     /// The same; a call that may be repeated is made again when its answer was lost.
-    async fn written_as(&self, repeat: Repeat, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+    async fn written_as(
+        &self,
+        repeat: Repeat,
+        partition: u16,
+        function: &str,
+        args: Vec<Value>,
+    ) -> Result<Value, Fault> {
         let (lane, key) = (self.redis.lane(partition), self.redis.key(partition));
         self.redis.write(lane, &key, (function, args), repeat, &self.durable).await
     }

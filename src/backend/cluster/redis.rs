@@ -28,15 +28,15 @@ use bytes::Bytes;
 use fred::types::Value;
 use tokio::time::Instant;
 
-pub(super) use self::{fault::Fault, send::Repeat};
 use self::{
     address::Address,
     letters::Letterbox,
     send::Request,
     servers::{Node, Servers, Way},
 };
-use super::durability::Durable;
+pub(super) use self::{fault::Fault, send::Repeat};
 pub(super) use super::answer::{int, list, pairs, raw};
+use super::durability::Durable;
 use super::{Options, inject::Injector};
 use crate::error::{Error, Result};
 

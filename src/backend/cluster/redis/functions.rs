@@ -6,12 +6,7 @@ use fred::types::Value;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{
-    Redis, Repeat, Way, arg, list,
-    live::Live,
-    send::Request,
-    servers::Node,
-};
+use super::{Redis, Repeat, Way, arg, list, live::Live, send::Request, servers::Node};
 use crate::error::{Error, Result};
 
 /// The functions, all of them in one library, which says `greenroom_1` where its name goes.
@@ -89,15 +84,8 @@ impl Redis {
     /// Notes that this build's is the newest, and says which there were, the newest first.
     async fn note_library(&self) -> Result<Vec<String>, String> {
         let ask = async |command, name, args: Vec<Value>| {
-            let request = Request {
-                command,
-                args,
-                name,
-                key: LOADED,
-                way: Way::Reader,
-                repeat: Repeat::Safe,
-                durable: None,
-            };
+            let request =
+                Request { command, args, name, key: LOADED, way: Way::Reader, repeat: Repeat::Safe, durable: None };
             self.send(request).await.map_err(|fault| fault.to_string())
         };
         let count = ask("INCR", "INCR", vec![Value::from(format!("{LOADED}:count"))]).await?;

@@ -101,7 +101,12 @@ impl Servers {
     pub(super) async fn find(address: Address, lanes: usize) -> Result<Self> {
         let address = Arc::new(address);
         let map = match address.masters() {
-            Masters::One => Map { nodes: vec![Node::new(None, &address, lanes)], table: None },
+            Masters::One => {
+                // Its links would try for ever; at the start, the first error is the answer.
+                let opened = Live::open(&address, None, Purpose::Calls).await;
+                opened.map_err(|why| Error::new(format!("connecting to Redis: {why}")).code("redis"))?;
+                Map { nodes: vec![Node::new(None, &address, lanes)], table: None }
+            }
             Masters::Cluster(hosts) => {
                 let mut why = "it names no host".to_owned();
                 let mut table = None;

@@ -73,11 +73,7 @@ mod tests {
 
     #[test]
     fn each_slot_has_the_server_that_the_cluster_names() {
-        let answer = Value::Array(vec![
-            range(0, 99, "a", 1),
-            range(100, 199, "", 2),
-            range(200, 16_383, "a", 1),
-        ]);
+        let answer = Value::Array(vec![range(0, 99, "a", 1), range(100, 199, "", 2), range(200, 16_383, "a", 1)]);
         let mut table = Table::read(answer, &Server::new("asked", 9)).unwrap();
         assert_eq!(table.servers(), [Server::new("a", 1), Server::new("asked", 2)]);
         assert_eq!([0, 99, 100, 199, 200, 16_383].map(|slot| table.at(slot).unwrap()), [0, 0, 1, 1, 0, 0]);
