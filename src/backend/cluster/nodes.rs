@@ -179,7 +179,7 @@ async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> 
         args.extend(inner.alive.iter().flat_map(|(id, token)| [number(id), arg(token.clone())]));
         args
     };
-    let answer: Vec<i64> = list(core.written(partition, "acquire", args).await?).iter().map(int).collect();
+    let answer: Vec<i64> = list(core.known(partition, "acquire", args).await?).iter().map(int).collect();
     let at = |index: usize| answer.get(index).copied().unwrap_or(0);
     match at(0) {
         0 => return Ok(Some(Acquired::Held(at(1) as u64))),
@@ -206,7 +206,7 @@ impl Leases for Cluster {
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
         Box::pin(async move {
             self.core.places[usize::from(lease.partition)].leave_epoch(lease.epoch);
-            self.core.written(lease.partition, "release", vec![number(lease.epoch)]).await?;
+            self.core.known(lease.partition, "release", vec![number(lease.epoch)]).await?;
             Ok(())
         })
     }
