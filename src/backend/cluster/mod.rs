@@ -57,22 +57,27 @@ mod meta;
 mod mongo;
 mod moved;
 mod nodes;
+mod open;
 mod outbox;
 mod pack;
+mod parcels;
 mod pauses;
 mod place;
 mod redis;
 mod requests;
 mod resize;
+mod sequences;
 mod sessions;
 mod shares;
 mod states;
 mod tail;
+mod touched;
+mod warm;
 
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -154,6 +159,8 @@ pub struct Cluster {
 
 /// What everything in here shares.
 struct Core {
+    /// Itself, for work that goes on by itself.
+    this: Weak<Core>,
     options: Options,
     redis: Redis,
     states: States,
@@ -287,7 +294,8 @@ impl Core {
         let (lanes, queues): (Vec<_>, Vec<_>) = (0..redis.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let (post, letters) = mpsc::unbounded_channel();
         let (limits, wishes) = limits::Ways::new();
-        let core = Arc::new(Self {
+        let core = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             redis,
             states,
             meta,
@@ -358,24 +366,7 @@ impl Core {
         let _ = self.lanes[self.redis.lane(partition)].send(item);
     }
 
-    /// Calls a function that changes a partition, and answers when that is as durable as configured.
-    async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        self.written_as(Repeat::Once, partition, function, args).await
-    }
-
-    /// The same; a call that may be repeated is made again when its answer was lost.
-    async fn written_as(
-        &self,
-        repeat: Repeat,
-        partition: u16,
-        function: &str,
-        args: Vec<Value>,
-    ) -> Result<Value, Fault> {
-        let (lane, key) = (self.redis.lane(partition), self.redis.key(partition));
-        self.redis.write(lane, &key, (function, args), repeat, &self.durable).await
-    }
-
-    /// Calls a function about the whole store, likewise.
+    /// Calls a function about the whole store, and answers when that is as durable as configured.
     async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         self.redis.write(0, &self.redis.meta_key(), (function, args), Repeat::Once, &self.durable).await
     }

@@ -126,10 +126,9 @@ impl Redis {
         self.invoke(Way::Reader, &key, name, args, Repeat::Safe, None).await
     }
 
-    /// Calls a function about nodes. Once more does no harm, except when joining.
+    /// Calls a function about nodes. Once more does no harm: each names its node.
     pub(super) async fn nodes(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let repeat = if function == "join" { Repeat::Once } else { Repeat::Safe };
-        self.invoke(Way::Beat, &self.nodes_key(), function, args, repeat, None).await
+        self.invoke(Way::Beat, &self.nodes_key(), function, args, Repeat::Safe, None).await
     }
 
     /// Calls a function about limits, of one of the prefixes they are spread over.
@@ -173,30 +172,6 @@ impl Redis {
         let mut all = vec![Value::from(key)];
         all.extend(args);
         self.send(Request { command, args: all, name: command, key, way, repeat, durable: None }).await
-    }
-
-    /// Entries of a partition's stream after an id: id and fields, each entry flat.
-    pub(super) async fn range(&self, partition: u16, stream: &str, after: u64, limit: usize) -> Result<Value, Fault> {
-        let key = format!("{}:{stream}", self.key(partition));
-        self.entries(&key, format!("({after}-0"), "+".into(), limit).await
-    }
-
-    /// Entries of a partition's mailbox from one id to another.
-    pub(super) async fn between(&self, partition: u16, from: u64, to: u64, limit: usize) -> Result<Value, Fault> {
-        let key = format!("{}:mailbox", self.key(partition));
-        self.entries(&key, format!("{from}-0"), format!("{to}-0"), limit).await
-    }
-
-    async fn entries(&self, key: &str, from: String, to: String, limit: usize) -> Result<Value, Fault> {
-        let args = vec![Value::from(from), Value::from(to), Value::from_static_str("COUNT"), number(limit)];
-        self.command(Way::Reader, "XRANGE", key, args, Repeat::Safe).await
-    }
-
-    /// Removes entries of a partition's stream.
-    pub(super) async fn remove(&self, partition: u16, stream: &str, ids: Vec<u64>) -> Result<(), Fault> {
-        let key = format!("{}:{stream}", self.key(partition));
-        let ids = ids.into_iter().map(|id| number(format_args!("{id}-0"))).collect();
-        self.command(Way::Lane(self.lane(partition)), "XDEL", &key, ids, Repeat::Safe).await.map(drop)
     }
 
     /// A value.

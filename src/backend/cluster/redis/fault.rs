@@ -17,12 +17,9 @@ pub(in crate::backend::cluster) enum Fault {
     Stale,
     /// The others have given this node up.
     Lost,
-    /// This Redis may have lost writes of the partition: it did not happen.
-    // Answered by functions that know which Redis confirmed what.
-    #[allow(dead_code)]
+    /// The server has not confirmed the partition, or has lost some of it: it did not happen.
     Cold,
-    /// Numbers must be reserved first: it did not happen.
-    #[allow(dead_code)]
+    /// The numbers that were reserved are used up: it did not happen.
     Reserve,
     /// Redis refused it (out of memory, read only, disk full), or cannot be reached: it did not happen.
     Refused(String),
@@ -35,8 +32,10 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Stale => f.write_str("another owner has taken over"),
             Self::Lost => f.write_str("the other nodes have given this one up"),
-            Self::Cold => f.write_str("Redis may have lost writes of this partition"),
-            Self::Reserve => f.write_str("numbers must be reserved first"),
+            Self::Cold => {
+                f.write_str("Redis may have lost what it had not synced, and the partition is not confirmed yet")
+            }
+            Self::Reserve => f.write_str("no numbers are reserved for the partition"),
             Self::Refused(why) => write!(f, "Redis refused: {why}"),
             Self::Unknown(why) => write!(f, "Redis did not answer: {why}"),
         }
@@ -165,6 +164,7 @@ mod tests {
         for unknown in [
             "CLUSTERDOWN The cluster is down",
             "ERR something new",
+            "OVER it is not remembered",
             "WRONGTYPE Operation script: f, on @user_function:3.",
             "OOM command not allowed when used memory > 'maxmemory'. script: f, on @user_function:3.",
         ] {
