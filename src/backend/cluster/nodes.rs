@@ -45,6 +45,8 @@ struct Inner {
     highest: u64,
     /// Who was there at the last beat.
     alive: Vec<u64>,
+    /// Every number this process has had.
+    mine: Vec<u64>,
 }
 
 impl Membership {
@@ -80,6 +82,7 @@ pub(super) async fn join(core: &Core) -> Result<()> {
     core.redis.listen(before, me).await?;
     membership.beat.store(1, Ordering::SeqCst);
     membership.me.store(me, Ordering::SeqCst);
+    membership.lock().mine.push(me);
     info!(node = me, "joined");
     Ok(())
 }
@@ -134,7 +137,9 @@ pub(super) async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired
         answer.get(3..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
     core.places[usize::from(partition)].enter(epoch, attempts);
     core.runtime.spawn(outbox::deliver(core.clone(), partition, epoch));
-    Ok(Acquired::Taken(Lease { partition, epoch, clean: at(1) == 1, last: at(2) }))
+    let (clean, former) = (answer.get(1) == Some(&1), answer.get(1).map_or(0, |left| left.unsigned_abs()));
+    let mine = !clean && core.membership.lock().mine.contains(&former);
+    Ok(Acquired::Taken(Lease { partition, epoch, clean, mine, last: at(2) }))
 }
 
 impl Leases for Cluster {
@@ -216,6 +221,11 @@ impl Nodes for Cluster {
 
     fn declares(&self, schedules: &str) {
         self.core.membership.lock().info.schedules = Some(schedules.to_owned());
+    }
+
+    fn describes(&self, build: &str, declines: Vec<u16>) {
+        let info = &mut self.core.membership.lock().info;
+        (info.build, info.declines) = (Some(build.to_owned()), declines);
     }
 
     fn announce(&self, listen: &str) -> Result<()> {

@@ -1,7 +1,8 @@
 -- Leases and nodes.
 
 -- Takes a partition: node, highest number any node had, numbers of the nodes that live. Answers
--- {0 holder}, or {epoch clean last} and number and attempts of each message that was counted.
+-- {0 holder}, or {epoch left last} and number and attempts of each message that was counted.
+-- `left` is 1 when the last owner let go in order; if not, it is minus that owner's number.
 local function acquire(keys, args)
   local p, me = keys[1], args[1]
   local lease = redis.call('HMGET', p .. ':lease', 'owner', 'epoch', 'clean')
@@ -16,7 +17,7 @@ local function acquire(keys, args)
   redis.call('HSET', p .. ':lease', 'owner', me, 'epoch', str(epoch), 'clean', '0', 'serial', '0')
   local clean = owner == '0' and lease[3] ~= '0'
   redis.call('DEL', p .. ':crowd')
-  local answer = { epoch, clean and 1 or 0, num(redis.call('HGET', p .. ':counts', 'last')) }
+  local answer = { epoch, clean and 1 or -tonumber(owner), num(redis.call('HGET', p .. ':counts', 'last')) }
   for _, value in ipairs(redis.call('HGETALL', p .. ':attempts')) do answer[#answer + 1] = tonumber(value) end
   return answer
 end
