@@ -72,7 +72,7 @@ pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Arrival>) {
             match room.leaves(&address).await {
                 true => aside.push((address, delivery)),
                 false => {
-                    let failure = unknown(&address).failure(0, room.shared.clock.now());
+                    let failure = unknown_kind(&address).failure(0, room.shared.clock.now());
                     room.bury(&delivery.stored, address, failure).await;
                 }
             }
@@ -106,7 +106,7 @@ pub(crate) async fn recipient(room: &Room, stored: &Stored) -> Option<Address> {
 }
 
 /// Why nothing of this build can handle an actor's messages.
-fn unknown(address: &Address) -> Error {
+fn unknown_kind(address: &Address) -> Error {
     let why = format!("no feature of this build has the kind {:?}", address.kind());
     Error::terminal(why).code("unknown_kind")
 }
@@ -154,6 +154,15 @@ pub(crate) fn failure(room: &Room, code: &'static str, message: String) -> Failu
 
 /// Loads actors, brings them into memory and hands them their messages.
 pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
+    let known = |arrivals: &Arrivals| room.shared.kinds.contains_key(arrivals.address.kind());
+    // The store need not even have a place for states of a kind that this build does not have.
+    let (absent, unknown): (Vec<_>, Vec<_>) = absent.into_iter().partition(known);
+    for Arrivals { address, .. } in unknown {
+        // Parked by an owner that has the kind, or that knew of a build that has.
+        if !room.leaves(&address).await {
+            give_up_parked(room, &address, &unknown_kind(&address)).await;
+        }
+    }
     if absent.is_empty() {
         return;
     }
@@ -177,13 +186,7 @@ pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
     room.shared.faults.at(Point::Activated).await;
     let mut aside = Vec::new();
     for (arrivals, loaded) in absent.into_iter().zip(loaded) {
-        let Some(kind) = room.shared.kinds.get(arrivals.address.kind()) else {
-            // It was set aside by an owner that knew of another build.
-            if !room.leaves(&arrivals.address).await {
-                give_up_parked(room, &arrivals.address, &unknown(&arrivals.address)).await;
-            }
-            continue;
-        };
+        let Some(kind) = room.shared.kinds.get(arrivals.address.kind()) else { continue };
         let parked = loaded.parked;
         match kind.activate(room, arrivals.address.clone(), loaded) {
             Ok(slot) => {
