@@ -74,6 +74,8 @@ pub(crate) struct Room {
     pub(crate) journaled: RefCell<HashSet<Position>>,
     /// Nothing new may begin from now on.
     pub(crate) halted: Notify,
+    /// Actors some message of which is left to another build.
+    pub(super) left: RefCell<HashSet<Address>>,
 }
 
 impl Room {
@@ -117,6 +119,7 @@ impl Room {
             fetching: Fetching::default(),
             journaled: RefCell::default(),
             halted: Notify::new(),
+            left: RefCell::default(),
         })
     }
 
@@ -178,9 +181,9 @@ impl Room {
         self.shared.metrics.waiting(now.0 as i64 - before.0 as i64, now.1 as i64 - before.1 as i64);
     }
 
-    /// Whether an actor is paused.
+    /// Whether nothing of an actor may begin: it is paused, or left to another build.
     pub(crate) fn is_paused(&self, address: &Address) -> bool {
-        self.shared.pausing.covers(address)
+        self.shared.pausing.covers(address) || self.is_left(address)
     }
 
     /// Whether a message may have been running when the last owner died.

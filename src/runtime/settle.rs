@@ -226,6 +226,9 @@ impl<A: Actor> Core<A> {
         let stored = &taken.delivery.stored;
         let position = stored.position;
         self.forget_running(position);
+        if taken.delivery.counted {
+            shared.begun.ended(position);
+        }
         let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
         let ended = matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_) | Fate::Noted);
         if matches!(taken.fate, Fate::Ended { .. }) {

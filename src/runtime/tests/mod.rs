@@ -5,6 +5,7 @@ mod cancelling;
 mod deferring;
 mod pausing;
 mod replaying;
+mod rolling;
 mod sharing;
 mod town;
 mod turning;
