@@ -13,6 +13,7 @@ mod protocol;
 mod resize;
 mod sessions;
 mod states;
+mod unsavable;
 
 use std::{future::Future, sync::Arc};
 
