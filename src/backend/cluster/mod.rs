@@ -49,6 +49,7 @@ mod calls;
 mod commit;
 mod durability;
 mod encode;
+pub mod inject;
 mod journal;
 mod limits;
 mod mailbox;
@@ -69,6 +70,7 @@ mod states;
 mod tail;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -83,6 +85,7 @@ use tokio::sync::mpsc;
 use self::{append::Item, meta::Meta, mongo::States, nodes::Membership, place::Place, redis::Redis};
 pub use self::{
     durability::Accept,
+    inject::Injector,
     resize::{Doing, Moves, Progress, Resize, Resized},
 };
 use crate::{
@@ -114,6 +117,22 @@ pub struct Options {
     /// How long what is left of a forgotten actor stays, and how long its partition must have had the same
     /// owner then: longer than a write of an earlier owner can be on its way. [`FORGET`] unless in tests.
     pub forget: Duration,
+    /// How Redis is reached with TLS, where its address says so.
+    pub redis_tls: Tls,
+    /// Decides the fate of single calls to the stores, in tests.
+    #[doc(hidden)]
+    pub faults: Option<Arc<dyn Injector>>,
+}
+
+/// What proves who Redis is, and who this node is. PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates that Redis' certificate must descend from, instead of those the system trusts.
+    pub ca: Option<PathBuf>,
+    /// This node's own certificate, if Redis asks for one.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
 }
 
 /// How long what is left of a forgotten actor stays.
