@@ -1,7 +1,7 @@
 //! States that MongoDB will never take: the commit that brings one is refused for good, and every other of
 //! its group is written.
 
-use greenroom::backend::{Refused, Sent, StateWrite, States};
+use greenroom::backend::{Refused, Sent, StateWrite};
 use mongodb::bson::{Bson, Document, doc, serialize_to_vec};
 
 use super::*;
@@ -118,7 +118,10 @@ fn a_value_that_another_actor_has_in_a_unique_index_is_no_lost_race() {
         assert_eq!(backend.commit(leases[0], first.into()).await, [Ok(())]);
         let (code, why) = only_one_refused(&backend, leases[1], ann).await;
         assert_eq!(code, "state_unsavable");
-        assert_eq!(why, "MongoDB refuses the state: another thing has the same state.email, and the index one_email is unique");
+        assert_eq!(
+            why,
+            "MongoDB refuses the state: another thing has the same state.email, and the index one_email is unique"
+        );
     });
 }
 

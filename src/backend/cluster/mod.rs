@@ -198,7 +198,7 @@ impl Cluster {
             .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
         runtime.block_on(async {
             let redis = Redis::connect(&options.redis, &options.prefix, 1).await?;
-            let states = States::connect(&options.mongo, &options.database).await?;
+            let states = States::connect(&options).await?;
             durability::check(&redis, &states, options.accept, true).await?;
             states.ready().await?;
             match Meta::read(&redis).await {
@@ -260,7 +260,7 @@ impl Drop for Cluster {
 impl Core {
     async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
         let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
-        let states = States::connect(&options.mongo, &options.database).await?;
+        let states = States::connect(&options).await?;
         let durable = durability::check(&redis, &states, options.accept, what != Use::Look).await?;
         if what == Use::Serve {
             Meta::create(&redis, options.partitions).await?;
