@@ -57,6 +57,11 @@ impl Commit {
         1 + self.done.len() + self.deferred.len() + self.parked.len() + self.outbox.len() + self.journals.len()
     }
 
+    /// Bytes of all of it, its state included, roughly and rather too many.
+    pub fn bytes(&self) -> usize {
+        self.size() + self.state.as_ref().map_or(0, |state| state.doc.len())
+    }
+
     /// Bytes of what it sends, answers and records, roughly and rather too many.
     pub fn size(&self) -> usize {
         const EACH: usize = 256;

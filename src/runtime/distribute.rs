@@ -133,11 +133,15 @@ pub(crate) fn failure(room: &Room, code: &'static str, message: String) -> Failu
     Error::terminal(message).code(code).failure(0, room.shared.clock.now())
 }
 
-/// Loads actors, brings them into memory and hands them their messages.
-pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
-    if absent.is_empty() {
-        return;
+/// Loads actors, brings them into memory and hands them their messages: as many at once as memory can hold.
+pub(crate) async fn activate(room: &Rc<Room>, mut absent: Vec<Arrivals>) {
+    while !absent.is_empty() && !room.stopping() {
+        let rest = absent.split_off(room.pages.next().min(absent.len()));
+        activate_page(room, std::mem::replace(&mut absent, rest)).await;
     }
+}
+
+async fn activate_page(room: &Rc<Room>, absent: Vec<Arrivals>) {
     let addresses: Vec<Address> = absent.iter().map(|arrivals| arrivals.address.clone()).collect();
     let loaded = loop {
         if room.stopping() {
@@ -155,6 +159,7 @@ pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
             }
         }
     };
+    room.pages.saw(&loaded);
     room.shared.faults.at(Point::Activated).await;
     for (arrivals, loaded) in absent.into_iter().zip(loaded) {
         let Some(kind) = room.shared.kinds.get(arrivals.address.kind()) else { continue };

@@ -8,6 +8,7 @@ mod replaying;
 mod sharing;
 mod town;
 mod turning;
+mod unsavable;
 
 use std::{
     sync::{Arc, Mutex},

@@ -61,7 +61,7 @@ mod tests {
 
     #[actix::test]
     async fn an_address_that_asks_for_reads_elsewhere_than_at_the_primary_is_refused() {
-        for good in ["", "readPreference=primary"] {
+        for good in ["retryWrites=true", "readPreference=primary"] {
             address(&format!("mongodb://localhost/?replicaSet=rs0&{good}")).await.unwrap();
         }
         for bad in ["secondary", "secondaryPreferred", "primaryPreferred", "nearest"] {

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn groups_are_of_one_kind_and_as_large_as_a_command_may_be() {
-        let third = GROUP_BYTES / 3 - 1000;
+        let third = GROUP_BYTES / 3 - 2 * AROUND;
         let ops = [
             ("a", third),
             ("b", 1),
