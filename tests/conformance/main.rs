@@ -3,6 +3,7 @@
 
 mod commits;
 mod deferred;
+mod documents;
 mod fences;
 mod forgotten;
 mod format;

@@ -161,3 +161,29 @@ fn nothing_in_a_state_is_read_as_a_command_to_mongodb() {
         assert_eq!((loaded.rev, loaded.doc), (2, serialize_to_vec(&state).unwrap()));
     });
 }
+
+#[test]
+fn what_would_keep_an_actor_from_being_forgotten_is_refused_at_the_start() {
+    on_mongodb(|backend, _| async move {
+        let run = async |command: Document| drop(backend.mongo().unwrap().run_command(command).await.unwrap());
+        let refused = async || backend.declare("thing", true, &[]).await.unwrap_err();
+        let unique = |more: Document| {
+            let mut index = doc! { "key": { "state.email": 1 }, "name": "one_email", "unique": true };
+            index.extend(more);
+            doc! { "createIndexes": "thing", "indexes": [index] }
+        };
+        run(unique(doc! {})).await;
+        let error = refused().await;
+        assert!(error.is_terminal() && error.has_code("bad_index"), "{error}");
+        run(doc! { "dropIndexes": "thing", "index": "one_email" }).await;
+        run(unique(doc! { "partialFilterExpression": { "state": { "$exists": true } } })).await;
+        backend.declare("thing", true, &[]).await.unwrap();
+
+        run(doc! { "collMod": "thing", "validator": { "state": { "$exists": true } } }).await;
+        let error = refused().await;
+        assert!(error.is_terminal() && error.has_code("bad_validator"), "{error}");
+        let or = doc! { "$or": [{ "state": { "$exists": false } }, { "state.total": { "$gt": 0 } }] };
+        run(doc! { "collMod": "thing", "validator": or }).await;
+        backend.declare("thing", true, &[]).await.unwrap();
+    });
+}

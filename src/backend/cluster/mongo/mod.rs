@@ -11,6 +11,7 @@
 //! [protocol](super).
 
 mod claim;
+mod declare;
 mod find;
 mod forget;
 pub(super) mod partitions;
@@ -23,9 +24,8 @@ mod write;
 use std::time::Duration;
 
 use mongodb::{
-    Client, Database, IndexModel,
-    bson::{Document, doc, rawdoc},
-    options::IndexOptions,
+    Client, Database,
+    bson::{doc, rawdoc},
 };
 use tokio::sync::mpsc;
 
@@ -37,10 +37,7 @@ pub(super) use self::{
     write::{StateOp, Written},
 };
 use super::Options;
-use crate::{
-    error::{Error, Result},
-    query::Index,
-};
+use crate::error::{Error, Result};
 
 /// The database of the states.
 pub(super) struct States {
@@ -78,29 +75,6 @@ impl States {
     pub(super) fn write(&self, op: StateOp, several: bool) {
         // The writers end with the store; whoever waits finds its answer dropped.
         let _ = self.writers[usize::from(several)].send(op);
-    }
-
-    /// Creates the indexes of a kind.
-    pub(super) async fn declare(&self, kind: &str, indexes: &[Index]) -> Result<()> {
-        let mut models: Vec<IndexModel> = indexes
-            .iter()
-            .map(|index| {
-                let mut keys = Document::new();
-                for field in index.fields() {
-                    keys.insert(format!("state.{field}"), 1);
-                }
-                // Equal sort values go on by key, as in every backend.
-                keys.insert("_id", 1);
-                let name = format!("greenroom_{}", index.fields().join("_"));
-                IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build()
-            })
-            .collect();
-        models.push(forget::index());
-        let declared = self.wire.call("declare", || async {
-            let collection = self.db.collection::<Document>(kind);
-            Ok(collection.create_indexes(models.clone()).await.map(drop)?)
-        });
-        declared.await.map_err(|fault| Error::from(fault).context(format!("the indexes of {kind}")))
     }
 
     /// Whether a write reaches a majority.

@@ -60,6 +60,12 @@ pub(super) fn meaning(kind: &str, error: &Document) -> Meaning {
     Meaning::Never { code: "state_unsavable", why }
 }
 
+/// The numbers of what an answer says of single writes.
+pub(super) fn codes(answer: &Document) -> impl Iterator<Item = i32> {
+    let errors = answer.get_array("writeErrors").into_iter().flatten();
+    errors.filter_map(|error| error.as_document()?.get_i32("code").ok())
+}
+
 /// What it means that a command with one write was refused as a whole.
 pub(super) fn alone(code: i32, words: &str) -> Meaning {
     if is_poison(code) { never(code, words) } else { Meaning::Passing(words.to_owned()) }
