@@ -145,6 +145,22 @@ fn a_state_too_large_with_what_its_commit_sends_is_refused_and_large_ones_do_not
 }
 
 #[test]
+fn the_largest_state_that_is_promised_can_be_saved() {
+    on_mongodb(|backend, leases| async move {
+        let text = |bytes: usize| doc! { "state": { "text": "x".repeat(bytes) } };
+        let around = serialize_to_vec(&text(0)).unwrap().len();
+        let (to, largest) = (actors(0).next().unwrap(), text(backend.state_limit() - around));
+        assert_eq!(serialize_to_vec(&largest).unwrap().len(), backend.state_limit());
+        let mut commits = handled(&backend, leases[0], vec![(to.clone(), largest.clone())]).await;
+        assert_eq!(backend.commit(leases[0], commits.clone().into()).await, [Ok(())]);
+        let mut again = commit(&to);
+        again.state = commits.pop().unwrap().state.map(|state| StateWrite { from: 1, ..state });
+        assert_eq!(backend.commit(leases[0], vec![again].into()).await, [Ok(())]);
+        assert_eq!(backend.load(vec![address(&to)]).await.unwrap()[0].rev, 2);
+    });
+}
+
+#[test]
 fn nothing_in_a_state_is_read_as_a_command_to_mongodb() {
     on_mongodb(|backend, leases| async move {
         let state = doc! { "state": {
