@@ -9,7 +9,7 @@ use super::*;
 /// Runs `play` on each store that saves states in MongoDB, with the lease of every partition.
 fn on_mongodb<F: Future<Output = ()>>(play: impl Fn(Arc<dyn Backend>, Vec<Lease>) -> F) {
     each(|backend| {
-        let played = backend.mongo().is_some().then(|| &play);
+        let played = backend.mongo().is_some().then_some(&play);
         async move {
             let Some(play) = played else { return };
             let mut leases = Vec::new();
