@@ -51,6 +51,13 @@ async fn committed(backend: &Arc<dyn Backend>, lease: Lease, all: Commit) {
     }
 }
 
+/// A key of partition 1 that begins so, as does the one of its companion.
+fn key(begins: &str) -> String {
+    let is_there = |key: &str| address(&format!("thing/{key}")).partition(4) == 1;
+    let mut keys = (0..).map(|n| format!("{begins}-{n}"));
+    keys.find(|key| is_there(key) && is_there(&format!("{key}-answers"))).unwrap()
+}
+
 /// An actor is opened, changed, looked at, found and forgotten; another one answers without a state.
 async fn life(backend: &Arc<dyn Backend>, lease: Lease, key: &str) {
     let (saves, answers) = (format!("thing/{key}"), format!("thing/{key}-answers"));
@@ -121,6 +128,16 @@ fn whatever_becomes_of_a_call_to_mongodb_all_happens_once() {
             });
             life(&backend, leases[1], &key.unwrap()).await;
             assert!(armed.0.lock().unwrap().is_empty(), "{call} was not called");
+        }
+        // And of the one that gives epochs: each is newer than the last, whatever was lost.
+        for (n, fate) in FATES.into_iter().enumerate() {
+            println!("reserve: {fate:?}");
+            armed.0.lock().unwrap().push(("reserve", fate));
+            let Acquired::Taken(lease) = again(async || backend.acquire(1).await).await else { panic!("held") };
+            assert!(armed.0.lock().unwrap().is_empty(), "reserve was not called");
+            assert!(lease.epoch > leases[1].epoch, "{lease:?}");
+            leases[1] = lease;
+            life(&backend, lease, &key(&format!("after{n}"))).await;
         }
         let audit = backend.audit().await.unwrap();
         assert!(audit.balanced && audit.in_flight == 0, "{audit:?}");
