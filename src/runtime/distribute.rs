@@ -152,20 +152,24 @@ pub(crate) fn failure(room: &Room, code: &'static str, message: String) -> Failu
     Error::terminal(message).code(code).failure(0, room.shared.clock.now())
 }
 
-/// Loads actors, brings them into memory and hands them their messages.
+/// Loads actors, brings them into memory and hands them their messages: as many at once as memory can hold.
 pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
     let known = |arrivals: &Arrivals| room.shared.kinds.contains_key(arrivals.address.kind());
     // The store need not even have a place for states of a kind that this build does not have.
-    let (absent, unknown): (Vec<_>, Vec<_>) = absent.into_iter().partition(known);
+    let (mut absent, unknown): (Vec<_>, Vec<_>) = absent.into_iter().partition(known);
     for Arrivals { address, .. } in unknown {
         // Parked by an owner that has the kind, or that knew of a build that has.
         if !room.leaves(&address).await {
             give_up_parked(room, &address, &unknown_kind(&address)).await;
         }
     }
-    if absent.is_empty() {
-        return;
+    while !absent.is_empty() && !room.stopping() {
+        let rest = absent.split_off(room.pages.next().min(absent.len()));
+        activate_page(room, std::mem::replace(&mut absent, rest)).await;
     }
+}
+
+async fn activate_page(room: &Rc<Room>, absent: Vec<Arrivals>) {
     let addresses: Vec<Address> = absent.iter().map(|arrivals| arrivals.address.clone()).collect();
     let loaded = loop {
         if room.stopping() {
@@ -183,6 +187,7 @@ pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
             }
         }
     };
+    room.pages.saw(&loaded);
     room.shared.faults.at(Point::Activated).await;
     let mut aside = Vec::new();
     for (arrivals, mut loaded) in absent.into_iter().zip(loaded) {

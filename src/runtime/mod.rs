@@ -42,6 +42,7 @@ pub(crate) mod notes;
 pub(crate) mod others;
 pub mod outside;
 pub mod overview;
+pub(crate) mod pages;
 pub(crate) mod partition;
 pub(crate) mod pausing;
 pub(crate) mod plan;

@@ -21,6 +21,7 @@ use super::{
     fetch::Fetching,
     lane::{Mail, Timed},
     lanes::Lanes,
+    pages::Pages,
     shared::Shared,
     slot::Freed,
     supervisor::Beat,
@@ -64,6 +65,7 @@ pub(crate) struct Room {
     /// Messages cancelled while they were in memory, until they leave it.
     pub(super) cancelled: RefCell<HashSet<Position>>,
     pub(crate) distributing: tokio::sync::Mutex<()>,
+    pub(crate) pages: Pages,
     /// Messages up to here may have been running when the last owner died.
     suspects: Position,
     opened: i64,
@@ -112,6 +114,7 @@ impl Room {
             cancelling: Cancelling::default(),
             cancelled: RefCell::default(),
             distributing: tokio::sync::Mutex::default(),
+            pages: Pages::default(),
             suspects,
             opened,
             busy: Cell::default(),

@@ -205,6 +205,10 @@ impl<A: Actor> Core<A> {
             // The partition buries these; none reaches an activation.
             return Went::On;
         };
+        if let Some(error) = self.unsavable.borrow_mut().remove(&position) {
+            self.fail(group, delivery, error, 0.0, true);
+            return Went::On;
+        }
         let journaled = self.room.is_journaled(position);
         let decoded = decode::<A>(&envelope).and_then(|command| guarded(|| Ok((A::waits(&command), command))));
         let (alone, mut command) = match decoded {

@@ -3,6 +3,7 @@
 
 mod commits;
 mod deferred;
+mod documents;
 mod fences;
 mod forgotten;
 mod format;
@@ -13,6 +14,7 @@ mod protocol;
 mod resize;
 mod sessions;
 mod states;
+mod unsavable;
 
 use std::{future::Future, sync::Arc};
 

@@ -140,6 +140,7 @@ async fn write_states(
                 Ok(())
             }
             Ok(Written::Conflict) => Err(Refused::Stale),
+            Ok(Written::Refused { code, why }) => Err(Refused::Unsavable { code, why }),
             Ok(Written::Unknown(why)) => Err(Refused::Unavailable(why)),
             Err(_) => Err(Refused::Unavailable("the store is closing".into())),
         };

@@ -9,6 +9,7 @@ mod rolling;
 mod sharing;
 mod town;
 mod turning;
+mod unsavable;
 
 use std::{
     sync::{Arc, Mutex},
