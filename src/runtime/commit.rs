@@ -14,10 +14,11 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{error, warn};
 
 use super::{
+    early::Answers,
     shared::Shared,
     turnstile::{self, Pass},
 };
-use crate::backend::{Commit, Lease, Refused, Tenant, turns::Turns};
+use crate::backend::{Commit, Decided, Lease, Refused, Tenant, turns::Turns};
 
 /// Most commits in one group.
 const GROUP: usize = 1024;
@@ -29,7 +30,16 @@ const WAYS: usize = 2;
 const ASKING: usize = 8;
 
 /// A commit and who waits for it.
-type Waiting = (Commit, oneshot::Sender<Result<(), Refused>>);
+struct Waiting {
+    commit: Commit,
+    waits: Waits,
+}
+
+struct Waits {
+    /// Who is answered as soon as it is decided.
+    answers: Option<Arc<Answers>>,
+    reply: oneshot::Sender<Result<(), Refused>>,
+}
 
 /// Gathers commits.
 pub(crate) struct Committer {
@@ -56,11 +66,20 @@ impl Committer {
     /// Queues a commit; the answer comes when it is durable or refused. While the store cannot
     /// write, it waits. Refused when the committer is closed.
     pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Result<(), Refused>> + use<> {
+        self.commit_early(commit, None)
+    }
+
+    /// Likewise; `answers` leave as soon as it is decided, if that is before its end.
+    pub(crate) fn commit_early(
+        &self,
+        commit: Commit,
+        answers: Option<Arc<Answers>>,
+    ) -> impl Future<Output = Result<(), Refused>> + use<> {
         let (reply, answer) = oneshot::channel();
         if !self.closed.get() {
             let tenant = self.shared.tenant(&commit.address);
             tenant.inspect(|tenant| self.shared.company.saw(*tenant));
-            self.queue.borrow_mut().push(tenant, (commit, reply));
+            self.queue.borrow_mut().push(tenant, Waiting { commit, waits: Waits { answers, reply } });
             self.wake.notify_one();
         }
         async move { answer.await.unwrap_or(Err(Refused::Stale)) }
@@ -126,7 +145,7 @@ impl Committer {
                         continue;
                     }
                     if let Some(pass) = &mut pass {
-                        pass.weigh(group.iter().map(|(commit, _)| commit.weight()).sum());
+                        pass.weigh(group.iter().map(|waiting| waiting.commit.weight()).sum());
                     }
                     busy.push(tenant);
                     leaving.push(async move {
@@ -145,15 +164,15 @@ impl Committer {
         while weight < turnstile::GROUP
             && let Some(next) = self.queue.borrow_mut().pop_of(tenant)
         {
-            weight += next.0.weight();
+            weight += next.commit.weight();
             group.push(next);
         }
         group
     }
 
     /// The store's answers; `pass` is given back with them, or when they are long in coming.
-    async fn answers(&self, batch: Arc<Vec<Commit>>, pass: Option<Pass>) -> Vec<Result<(), Refused>> {
-        let mut answers = std::pin::pin!(self.shared.backend.commit(self.lease, batch));
+    async fn answers(&self, batch: Arc<Vec<Commit>>, decided: Decided, pass: Option<Pass>) -> Vec<Result<(), Refused>> {
+        let mut answers = std::pin::pin!(self.shared.backend.commit_early(self.lease, batch, decided));
         let Some(pass) = pass else { return answers.await };
         let in_time = self.shared.clock.limit(PATIENCE, &mut answers).await;
         pass.arrived();
@@ -164,26 +183,27 @@ impl Committer {
     }
 
     async fn send(&self, group: Vec<Waiting>, mut pass: Option<Pass>) {
-        let (mut commits, mut replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let split = |Waiting { commit, waits }: Waiting| (commit, waits);
+        let (mut commits, mut waiting): (Vec<_>, Vec<_>) = group.into_iter().map(split).unzip();
         let mut wait = Duration::from_millis(50);
         loop {
             let batch = Arc::new(commits);
             let begun = std::time::Instant::now();
-            let answers = self.answers(batch.clone(), pass.take()).await;
+            let answers = self.answers(batch.clone(), early(&waiting), pass.take()).await;
             self.shared.metrics.commit(batch.len(), begun.elapsed().as_secs_f64());
             let mut again = Vec::new();
             let mut unwritten = None;
-            for ((answer, reply), commit) in answers.into_iter().zip(replies).zip(batch.iter()) {
+            for ((answer, waits), commit) in answers.into_iter().zip(waiting).zip(batch.iter()) {
                 if let Err(Refused::Unavailable(why)) = answer {
                     unwritten = Some(why);
-                    again.push((commit.clone(), reply));
+                    again.push((commit.clone(), waits));
                     continue;
                 }
                 if answer == Err(Refused::Stale) {
                     error!(partition = self.lease.partition, address = %commit.address, "commit refused: this owner is stale");
                 }
                 // Whoever waited is gone; what is committed stays.
-                let _ = reply.send(answer);
+                let _ = waits.reply.send(answer);
             }
             let Some(why) = unwritten else {
                 self.down.set(false);
@@ -194,7 +214,20 @@ impl Committer {
             }
             self.shared.clock.sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
-            (commits, replies) = again.into_iter().unzip();
+            (commits, waiting) = again.into_iter().unzip();
         }
     }
+}
+
+/// Lets the answers of each commit of a group leave when it is decided.
+fn early(group: &[Waits]) -> Decided {
+    if group.iter().all(|waits| waits.answers.is_none()) {
+        return Decided::default();
+    }
+    let answers: Vec<Option<Arc<Answers>>> = group.iter().map(|waits| waits.answers.clone()).collect();
+    Decided::new(move |index| {
+        if let Some(Some(answers)) = answers.get(index) {
+            answers.leave_early();
+        }
+    })
 }

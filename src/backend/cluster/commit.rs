@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Commit, Lease, Loaded, Refused},
+    backend::{Commit, Decided, Lease, Loaded, Refused},
     envelope::Position,
     error::Result,
 };
@@ -34,8 +34,8 @@ impl Ready {
     }
 }
 
-/// Commits a group.
-pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit]) -> Vec<Result<(), Refused>> {
+/// Commits a group, and says which are decided before they are done in Redis too.
+pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit], decided: &Decided) -> Vec<Result<(), Refused>> {
     let ready = match prepare(core, batch) {
         Ok(ready) => ready,
         Err(error) => return vec![Err(Refused::Unavailable(error.to_string())); batch.len()],
@@ -47,7 +47,7 @@ pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit]) -> Vec<R
     }
     let place = &core.places[usize::from(lease.partition)];
     let redone = place.redone();
-    write_states(core, lease, batch, &ready, &mut answers).await;
+    write_states(core, lease, batch, &ready, decided, &mut answers).await;
     // One group of a partition at a time from here on: the lease remembers the last one's serial, and outboxes
     // are filled in its order.
     let _one = place.finishing.lock().await;
@@ -111,6 +111,7 @@ async fn write_states(
     lease: Lease,
     batch: &[Commit],
     ready: &[Ready],
+    decided: &Decided,
     answers: &mut [Result<(), Refused>],
 ) {
     if let (Some(of), Some(first)) = (core.tenants.get(), batch.first()) {
@@ -121,19 +122,24 @@ async fn write_states(
     for (index, (commit, ready)) in batch.iter().zip(ready).enumerate() {
         let Some(state) = &commit.state else { continue };
         let redo = encode::witness(commit).map(|witness| (witness, ready.blob(commit)));
+        // Without a redo nothing would finish it.
+        let redone = redo.is_some();
         let (reply, answer) = oneshot::channel();
         match StateOp::new(&commit.address, state, lease.epoch, redo, commit.at, reply) {
             Ok(op) => {
                 core.states.write(op, several);
-                writing.push((index, answer));
+                writing.push((index, redone, answer));
             }
             Err(error) => answers[index] = Err(Refused::Unavailable(error.to_string())),
         }
     }
     let place = &core.places[usize::from(lease.partition)];
-    for (index, answer) in writing {
+    for (index, redone, answer) in writing {
         answers[index] = match answer.await {
             Ok(Written::Yes) => {
+                if redone {
+                    decided.say(index);
+                }
                 place.claim(lease.epoch, &batch[index].address);
                 Ok(())
             }
