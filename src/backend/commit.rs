@@ -1,5 +1,7 @@
 //! The unit of change: what one actor did with one or more of its messages, all or nothing (G3).
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::message::Home;
@@ -168,9 +170,28 @@ pub struct JournalWrite {
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// The message.
-    pub envelope: std::sync::Arc<Envelope>,
+    pub envelope: Arc<Envelope>,
     /// Not before this time; at once when `None`.
     pub due: Option<i64>,
+}
+
+/// Hears which commits of a group are decided before the group is answered: see
+/// [`Commits::commit_early`](super::Commits::commit_early).
+#[derive(Clone, Default)]
+pub struct Decided(Option<Arc<dyn Fn(usize) + Send + Sync>>);
+
+impl Decided {
+    /// Calls `hear` with the place of each commit in its group, on a thread of the store's: it must be quick.
+    pub fn new(hear: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+
+    /// The commit at this place of the group is decided.
+    pub fn say(&self, index: usize) {
+        if let Some(hear) = &self.0 {
+            hear(index);
+        }
+    }
 }
 
 /// Why a commit did not happen. Nothing of it is stored.

@@ -24,7 +24,7 @@ use crate::{
         journal::{Journal, MISMATCH},
         undo::NOT_UNDONE,
     },
-    envelope::Envelope,
+    envelope::{Envelope, Position},
     error::{Error, Failure},
 };
 
@@ -135,7 +135,7 @@ impl<A: Actor> Core<A> {
     ) {
         let stored = &delivery.stored;
         let envelope = stored.envelope.as_ref().ok();
-        let awaited = !effects.continues && envelope.is_some_and(|envelope| self.awaited(envelope));
+        let awaited = !effects.continues && envelope.is_some_and(|envelope| self.awaited(stored.position, envelope));
         let told = awaited.then(|| {
             Box::new(Request {
                 status: Status::Completed,
@@ -166,8 +166,10 @@ impl<A: Actor> Core<A> {
         group.taken.push(Taken { delivery, fate: Fate::Ended { label: "completed", told }, seconds });
     }
 
-    fn awaited(&self, envelope: &Envelope) -> bool {
-        envelope.reply.is_some_and(|reply| self.room.shared.awaits(reply))
+    /// Whether somebody waits for the end of a message or follows it.
+    fn awaited(&self, position: Position, envelope: &Envelope) -> bool {
+        let shared = &self.room.shared;
+        envelope.reply.is_some_and(|reply| shared.awaits(reply)) || shared.waiting.follows(position)
     }
 
     /// A handler failed: nothing of it remains but the record. `blocks` says whether the key waits for
@@ -191,7 +193,7 @@ impl<A: Actor> Core<A> {
         }
         if error.is_terminal() {
             debug!(address = %self.address, position = %stored.position, trace, %error, "failed");
-            let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
+            let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(stored.position, e));
             let journal = self.room.is_journaled(stored.position);
             let cancelled = journal && error.has_code("cancelled");
             let (status, label) = if cancelled { (Status::Cancelled, "cancelled") } else { (Status::Failed, "failed") };

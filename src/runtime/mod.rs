@@ -7,7 +7,8 @@
 //! * A [`partition`] is opened and closed; its [`reader`] and what is [`due`] are read as its [`lanes`] have
 //!   room, [`distribute`] hands messages to [`activation`]s, which work in [`turn`]s of [`handle`]d commands,
 //!   passing the [`gate`] of a limited kind first, decide the [`fate`] of each and [`settle`] them; the
-//!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits, and other actors are [`told`].
+//!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits, [`early`] where the store decides before it is done, and other
+//!   actors are [`told`].
 //! * [`cancel`] races none of it, and a [`sweep`] is many of those; what is [`pausing`] begins nothing.
 //! * [`nodes`] is being one of several: it beats and carries out its [`plan`], by [`assign`]ment;
 //!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
@@ -25,6 +26,7 @@ pub(crate) mod commit;
 pub(crate) mod deliver;
 pub(crate) mod distribute;
 pub(crate) mod due;
+pub(crate) mod early;
 pub(crate) mod fate;
 pub mod faults;
 pub(crate) mod fetch;

@@ -1,11 +1,12 @@
 //! From a turn's outcome to what is true: encode the state, commit, and only then tell whoever waits.
 //! A commit that did not happen puts its messages back as if they had never been handled.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     activation::{Core, Memory},
     broadcast::Cast,
+    early::Answers,
     fate::{Fate, Taken},
     faults::Point,
     handle::guarded,
@@ -22,6 +23,8 @@ use crate::{
 /// A group on its way to the store.
 pub(super) struct Sending<S> {
     taken: Vec<Taken>,
+    /// Who may be told before it has ended.
+    answers: Option<Arc<Answers>>,
     casts: Vec<Cast>,
     base: Option<S>,
     answer: std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>>>>,
@@ -136,8 +139,10 @@ impl<A: Actor> Core<A> {
                 group.commit.state = Some(StateWrite { from: rev, doc, fields });
             }
         }
-        let answer = Box::pin(self.room.committer.commit(group.commit));
-        let sending = Sending { taken: group.taken, casts: group.casts, base: group.base, answer, wrote };
+        // Without a state nothing is decided before it is done.
+        let answers = wrote.and_then(|_| Answers::of(&self.room.shared, &mut group.taken));
+        let answer = Box::pin(self.room.committer.commit_early(group.commit, answers.clone()));
+        let sending = Sending { taken: group.taken, answers, casts: group.casts, base: group.base, answer, wrote };
         Ok(async move {
             let mut sending = sending;
             let answer = sending.answer.as_mut().await;
@@ -164,7 +169,8 @@ impl<A: Actor> Core<A> {
         group: Group<A::State>,
     ) -> impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A> {
         let answer = Box::pin(self.room.committer.commit(group.commit));
-        let mut sending = Sending { taken: group.taken, casts: group.casts, base: None, answer, wrote: None };
+        let mut sending =
+            Sending { taken: group.taken, answers: None, casts: group.casts, base: None, answer, wrote: None };
         async move {
             let answer = sending.answer.as_mut().await;
             (sending, answer)
@@ -204,6 +210,9 @@ impl<A: Actor> Core<A> {
         let deferred =
             sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits | Fate::Held));
         shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
+        if let Some(answers) = &sending.answers {
+            answers.leave();
+        }
         for taken in sending.taken {
             self.tell(taken);
         }

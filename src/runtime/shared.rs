@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use dashmap::DashMap;
+
 use super::{
     begun::Begun, broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others,
     pausing::Known, settings::Settings, turnstile::Turnstile, view::View,
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
+    /// What was told of messages whose commit is decided and has not ended.
+    pub(crate) told: DashMap<Position, View>,
     pub(crate) listeners: Listeners,
     pub(crate) live: Hub,
     /// The other nodes, where there can be any.
@@ -91,6 +95,7 @@ impl Shared {
             settings,
             kinds,
             waiting: Waiting::default(),
+            told: DashMap::new(),
             listeners: Listeners::default(),
             live: Hub::default(),
             faults,
@@ -140,6 +145,11 @@ impl Shared {
     /// Whether somebody may wait for this reply, here or on another node.
     pub(crate) fn awaits(&self, reply: ReplyTo) -> bool {
         self.waiting.expects(reply.token) || self.is_elsewhere(reply.node)
+    }
+
+    /// What was told of a message whose commit has not ended.
+    pub(crate) fn told(&self, position: Position) -> Option<View> {
+        self.told.get(&position).map(|view| view.clone())
     }
 
     /// Answers whoever waits, on whichever node.

@@ -21,9 +21,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::{
     address::Address,
     backend::{
-        Acquired, Append, Appended, Backend, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut, Home, Journals,
-        Lease, Leases, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended, Over, Owner, Paused,
-        Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
+        Acquired, Append, Appended, Backend, Commit, Commits, Dead, DeadFilter, DeadLetters, Decided, Due, Fut, Home,
+        Journals, Lease, Leases, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended, Over, Owner,
+        Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
     },
     envelope::Position,
@@ -159,6 +159,15 @@ impl Commits for Recorder {
     }
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
+        self.commit_early(lease, batch, Decided::default())
+    }
+
+    fn commit_early(
+        &self,
+        lease: Lease,
+        batch: Arc<Vec<Commit>>,
+        decided: Decided,
+    ) -> Fut<'_, Vec<Result<(), Refused>>> {
         if self.plan.crashed() {
             return Box::pin(std::future::pending());
         }
@@ -172,7 +181,8 @@ impl Commits for Recorder {
         let open = self.plan.call();
         actix::spawn(async move {
             let _open = open;
-            let (answers, _turn) = tokio::join!(store.commit(lease, batch.clone()), history.turn(lease.partition));
+            let (answers, _turn) =
+                tokio::join!(store.commit_early(lease, batch.clone(), decided), history.turn(lease.partition));
             for (commit, _) in batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
                 history.committed(commit);
             }

@@ -2,6 +2,7 @@
 //! guarantees as far as a store can.
 
 mod commits;
+mod decided;
 mod deferred;
 mod documents;
 mod fences;
