@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     address::{Address, is_kind},
-    backend::{Commit, Commits, Fut, Home, Lease, Loaded, Refused, Rows, States},
+    backend::{Commit, Commits, Decided, Fut, Home, Lease, Loaded, Refused, Rows, States},
     envelope::Position,
     error::{Error, Result},
     query::{Index, Query},
@@ -51,9 +51,18 @@ impl Commits for Cluster {
     }
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
+        self.commit_early(lease, batch, Decided::default())
+    }
+
+    fn commit_early(
+        &self,
+        lease: Lease,
+        batch: Arc<Vec<Commit>>,
+        decided: Decided,
+    ) -> Fut<'_, Vec<Result<(), Refused>>> {
         let (core, count) = (self.core.clone(), batch.len());
         Box::pin(async move {
-            let committed = self.run(async move { commit::commit(&core, lease, &batch).await }).await;
+            let committed = self.run(async move { commit::commit(&core, lease, &batch, &decided).await }).await;
             committed.unwrap_or_else(|error| vec![Err(Refused::Unavailable(error.to_string())); count])
         })
     }

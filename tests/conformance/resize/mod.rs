@@ -280,7 +280,10 @@ fn before_anything_has_moved_it_can_be_called_off_and_after_that_only_finished()
         }
         for (partition, owner) in (0u16..).zip(backend.owners().await.unwrap()) {
             if owner.node > 0 {
-                backend.release(Lease { partition, epoch: owner.epoch, clean: true, last: 0 }).await.unwrap();
+                backend
+                    .release(Lease { partition, epoch: owner.epoch, clean: true, mine: false, last: 0 })
+                    .await
+                    .unwrap();
             }
         }
         backend.leave().await.unwrap();

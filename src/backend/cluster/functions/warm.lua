@@ -96,7 +96,12 @@ local function warm(keys, args)
   redis.call('HSET', p .. ':sent', 'serial', str(serial))
   evict(p)
   ticks[p] = nil
+  -- Who may have been running something: the next owner asks.
   local former = head.owner
+  if former and former ~= '0' then
+    more[#more + 1] = 'former'
+    more[#more + 1] = former
+  end
   close_book(p, head, more)
   wake(p, former, '', head.last, true)
   return { era, base >= first and first or 0, base, lost }
