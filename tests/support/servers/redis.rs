@@ -154,7 +154,7 @@ impl Redis {
 }
 
 /// Runs `redis-cli` against a port of this machine.
-pub(super) fn redis_cli(port: u16, arguments: &[&str]) -> Result<String, String> {
+pub fn redis_cli(port: u16, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(parts::program("redis-cli"));
     // -e: an error is an exit code, too.
     let output = command.args(["-e", "-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments).output();
