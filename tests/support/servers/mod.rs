@@ -13,7 +13,7 @@ pub mod redis;
 
 pub use cluster::RedisCluster;
 pub use mongo::Mongo;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Way};
 pub use redis::{Redis, RedisSetup};
 
 /// A server that all tests share, started by `tests/servers`.
