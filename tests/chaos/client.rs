@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    command::{Command, GO, Telling},
+    command::{Command, GO, Receipt, Telling},
     history::{Event, History, now},
     later::{Later, What},
     script::{Script, Task},
@@ -95,10 +95,10 @@ impl<'a> Talk<'a> {
             tries += 1;
             match self.send("POST", &path, &headers, Some(body)) {
                 Some(answer) => match promised(&answer) {
-                    Some((request, ended)) => {
+                    Some((request, ended, of)) => {
                         self.stage.promised();
                         let heard = (request.clone(), ended.clone());
-                        self.history.write(&Event::Promised { mark, request, tries, ended, at: now() });
+                        self.history.write(&Event::Promised { mark, request, tries, ended, of, at: now() });
                         return Some(heard);
                     }
                     None => {
@@ -127,7 +127,11 @@ impl<'a> Talk<'a> {
             tries += 1;
             if let Some(answer) = self.send("DELETE", &path, &[], None) {
                 // It has begun, and is asked to end: how it will is not known.
-                let json = if answer.status == 202 { json!({ "state": "processing" }) } else { answer.json() };
+                let json = match answer.status {
+                    202 => json!({ "state": "processing" }),
+                    410 => json!({ "state": "lost" }),
+                    _ => answer.json(),
+                };
                 // In a problem `status` is the number, and how it stands is called `state`.
                 let state = json["state"].as_str().or(json["status"].as_str()).unwrap_or("unknown").to_owned();
                 let (mark, done) = (mark.to_owned(), answer.status == 200);
@@ -180,11 +184,12 @@ impl Task {
     }
 }
 
-/// The id and the end in an answer that means "accepted".
-fn promised(answer: &Answer) -> Option<(String, Option<String>)> {
+/// The id, the end and the command whose result it is in an answer that means "accepted".
+fn promised(answer: &Answer) -> Option<(String, Option<String>, Option<String>)> {
     let json: serde_json::Value = serde_json::from_str(&answer.text).ok()?;
     let request = json["request"].as_str()?.to_owned();
     let state = json["state"].as_str().or(json["status"].as_str())?;
     let ended = (!matches!(state, "accepted" | "processing")).then(|| state.to_owned());
-    Some((request, ended))
+    let result: Option<Receipt> = serde_json::from_value(json["result"].clone()).ok();
+    Some((request, ended, result.map(|receipt| receipt.mark)))
 }

@@ -29,6 +29,14 @@ pub(crate) struct Task {
     pub(crate) repeat: bool,
 }
 
+impl Task {
+    /// A telling and nothing around it.
+    pub(crate) fn of(account: &str, command: Command) -> Self {
+        let account = account.to_owned();
+        Self { account, command, after: None, wait: false, cancel: false, later: Default::default(), repeat: false }
+    }
+}
+
 /// One client's tellings.
 pub(crate) struct Script {
     random: Random,
@@ -82,18 +90,6 @@ impl Script {
         let wait = after.is_none() && self.random.chance(10);
         let later = (Duration::from_millis(self.random.below(2_000)), Duration::from_millis(self.random.below(2_500)));
         Task { account, command, after, wait, cancel, later, repeat: self.random.chance(5) }
-    }
-}
-
-impl Command {
-    /// Its name in the run.
-    pub(crate) fn mark(&self) -> &str {
-        match self {
-            Self::Note { mark } | Self::Flaky { mark, .. } | Self::Refuse { mark } | Self::Doomed { mark } => mark,
-            Self::Send { mark, .. } | Self::Receive { mark, .. } => mark,
-            Self::Later { mark, .. } | Self::Ring { mark } | Self::Return { mark, .. } => mark,
-            Self::Pay(pay) => &pay.mark,
-        }
     }
 }
 

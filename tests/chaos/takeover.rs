@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// As in `config.toml`.
-const PARTITIONS: u16 = 16;
+pub(crate) const PARTITIONS: u16 = 16;
 
 /// One partition of a killed node.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Prober<'a> {
     history: &'a History,
     /// An account in each partition.
     accounts: HashMap<u16, String>,
-    asked: u64,
+    asked: AtomicU64,
 }
 
 impl<'a> Prober<'a> {
@@ -50,22 +51,31 @@ impl<'a> Prober<'a> {
                 break;
             }
         }
-        Self { stage, history, accounts, asked: 0 }
+        Self { stage, history, accounts, asked: AtomicU64::new(0) }
+    }
+
+    /// An account of the partition.
+    pub(crate) fn account(&self, partition: u16) -> &str {
+        &self.accounts[&partition]
+    }
+
+    /// A number that no earlier mark has.
+    pub(crate) fn another(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Kills the node in `slot` and measures, for each of its partitions.
-    pub(crate) fn measure(&mut self, slot: usize, nodes: &mut Nodes<'_>) -> Vec<Takeover> {
+    pub(crate) fn measure(&self, slot: usize, nodes: &mut Nodes<'_>) -> Vec<Takeover> {
         let partitions = nodes.partitions(slot);
         nodes.kill(slot);
         let killed = Instant::now();
-        self.asked += 1;
-        let this = &*self;
+        let (this, number) = (&*self, self.another());
         thread::scope(|scope| {
             let probes: Vec<_> = partitions
                 .into_iter()
                 .map(|partition| {
                     scope.spawn(move || {
-                        this.probe(partition);
+                        this.probe(partition, number);
                         Takeover { partition, took: killed.elapsed() }
                     })
                 })
@@ -75,18 +85,10 @@ impl<'a> Prober<'a> {
     }
 
     /// Tells an account of the partition something and waits until it is done.
-    fn probe(&self, partition: u16) {
-        let mark = format!("p{partition}-{}", self.asked);
-        let task = Task {
-            account: self.accounts[&partition].clone(),
-            command: Command::Note { mark },
-            after: None,
-            wait: false,
-            cancel: false,
-            later: Default::default(),
-            repeat: false,
-        };
-        let mut talk = Talk::new(self.stage, self.history, u64::from(partition) ^ self.asked);
+    fn probe(&self, partition: u16, number: u64) {
+        let mark = format!("p{partition}-{number}");
+        let task = Task::of(self.account(partition), Command::Note { mark });
+        let mut talk = Talk::new(self.stage, self.history, u64::from(partition) ^ number);
         let Some((request, _)) = talk.tell(&task) else { panic!("the probe of partition {partition} was refused") };
         let nodes = self.stage.nodes();
         let clients: Vec<Client> = nodes.iter().map(|node| Client::patient(node, Duration::from_secs(5))).collect();

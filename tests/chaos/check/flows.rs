@@ -30,7 +30,9 @@ pub(super) fn check(case: &mut Case<'_>) {
     let calls = by_payment(&case.evidence.calls);
     let mut found = Vec::new();
     for (mark, told) in &case.told {
-        if let Command::Pay(pay) = told.command {
+        if let Command::Pay(pay) = told.command
+            && !case.exposed(told)
+        {
             let calls = calls.get(mark).map(Vec::as_slice).unwrap_or_default();
             steps(mark, told, calls, &mut found);
             order(mark, calls, &mut found);
