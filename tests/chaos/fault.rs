@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Lose(Which, Way),
     /// Each large request arrives in half, and its connection ends.
     Tear(Which),
+    /// Answers are late, and all connections end again and again before many of them came.
+    Flap(Which),
     /// Redis has no memory left and refuses to write.
     Full,
     /// The machine of Redis dies: what it wrote since a moment ago is gone.
@@ -118,8 +120,8 @@ impl Schedule {
             let (node, kind) = (self.random.below(NODES), self.any());
             deck.push(Round { node: Some(self.node(node)), server: Some(self.server(kind)), ..Round::default() });
         }
-        // What takes something from Redis is worst when an owner dies with it.
-        for kind in self.kinds.iter().filter(|kind| kind.loses()) {
+        // What takes something from Redis, or leaves it open what was done, is worst when an owner dies with it.
+        for kind in self.kinds.iter().filter(|kind| kind.loses() || matches!(kind, Kind::Flap(_))) {
             deck.push(Round { node: Some(NodeFault::Kill), server: Some(self.server(*kind)), ..Round::default() });
         }
         // Alone, with a server's fault and with a killed node.
@@ -155,7 +157,7 @@ impl Schedule {
         let lasts = match kind {
             Kind::Kill(_) | Kind::KillShard | Kind::KillPrimary => self.millis(0, 1_500),
             Kind::Cut(_) | Kind::Tear(_) => self.millis(1_000, 3_000),
-            Kind::Delay(_) | Kind::Slow(..) => self.millis(2_000, 4_000),
+            Kind::Delay(_) | Kind::Slow(..) | Kind::Flap(_) => self.millis(2_000, 4_000),
             Kind::Stall(_) => LEASE + self.millis(300, 2_000),
             // Longer than a call is waited for, or a little.
             Kind::Lose(..) => self.millis(300, 6_000),
@@ -166,7 +168,7 @@ impl Schedule {
             Kind::StallShard => self.millis(5_000, 7_000),
         };
         let by = match kind {
-            Kind::Slow(..) => self.millis(200, 600),
+            Kind::Slow(..) | Kind::Flap(_) => self.millis(200, 600),
             _ => self.millis(50, 200),
         };
         ServerFault { kind, lasts, by }
@@ -216,6 +218,7 @@ impl fmt::Display for Kind {
             Self::Lose(which, Way::ToServer) => write!(f, "{which}: requests lost"),
             Self::Lose(which, Way::ToClient) => write!(f, "{which}: answers lost"),
             Self::Tear(which) => write!(f, "{which}: connections cut within large requests"),
+            Self::Flap(which) => write!(f, "{which}: answers slow and connections cut again and again"),
             Self::Full => f.write_str("Redis: out of memory"),
             Self::RollBack => f.write_str("Redis: SIGKILL, restart without its last second"),
             Self::Promote => f.write_str("Redis: master killed, a replica behind it promoted"),

@@ -66,6 +66,9 @@ pub(crate) const PLAIN: Scenario = Scenario {
         Lose(Mongo, ToClient),
         Tear(Redis),
         Tear(Mongo),
+        Flap(Redis),
+        Flap(Redis),
+        Flap(Mongo),
     ],
     share: 30,
 };
@@ -100,7 +103,7 @@ pub(crate) const REPLICATED: Scenario = Scenario {
     fsync: "everysec",
     accept: "replicated",
     members: false,
-    kinds: &[PromoteWhole, PromoteWhole, Cut(Redis), Lose(Redis, ToClient), Kill(Mongo)],
+    kinds: &[PromoteWhole, PromoteWhole, Flap(Redis), Lose(Redis, ToClient), Kill(Mongo)],
     share: 10,
 };
 

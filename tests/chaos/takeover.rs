@@ -69,7 +69,7 @@ impl<'a> Prober<'a> {
         let partitions = nodes.partitions(slot);
         nodes.kill(slot);
         let killed = Instant::now();
-        let (this, number) = (&*self, self.another());
+        let (this, number) = (self, self.another());
         thread::scope(|scope| {
             let probes: Vec<_> = partitions
                 .into_iter()

@@ -58,6 +58,19 @@ fn it_is_cut_and_healed_again_and_again() {
 }
 
 #[test]
+fn it_hangs_up_and_takes_others() {
+    let proxy = Proxy::start(&tcp::echo());
+    let mut old = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut old, "hello");
+    hear(&mut old, "hello");
+    proxy.hang_up();
+    assert!(matches!(old.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+    let mut new = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut new, "again");
+    hear(&mut new, "again");
+}
+
+#[test]
 fn it_delays_each_way() {
     let proxy = Proxy::start(&tcp::echo());
     let mut stream = tcp::connect(&proxy.address(), PATIENCE);

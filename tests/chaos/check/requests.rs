@@ -63,7 +63,9 @@ fn others_result(mark: &str, told: &Told<'_>) -> Option<String> {
             Some(format!("has the result of {of}"))
         }
         "failed" | "dead-lettered" => {
-            let message = view["error"]["message"].as_str().filter(|message| message.contains(": "))?;
+            // Other errors are not the command's own.
+            view["error"]["code"].as_str().filter(|code| ["refused", "doomed", "declined"].contains(code))?;
+            let message = view["error"]["message"].as_str()?;
             (!message.contains(&format!("{mark}: "))).then(|| format!("has the error of another: {message}"))
         }
         _ => None,

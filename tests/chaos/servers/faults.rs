@@ -1,6 +1,9 @@
 //! What happens to the servers.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{Keeper, Servers, States, shard};
 use crate::{
@@ -8,12 +11,15 @@ use crate::{
     history::now,
     support::{
         Random,
-        servers::{Proxy, Redis},
+        servers::{Proxy, Redis, Way},
     },
 };
 
 /// What is taken for a large request: more than one call of one message.
 const LARGE: usize = 4 << 10;
+
+/// How many answers come before connections end again: those of so long.
+const BETWEEN: Duration = Duration::from_millis(150);
 
 /// A time of which Redis may have forgotten everything: from its last moment that is kept until it served again.
 /// Milliseconds since the Unix epoch.
@@ -44,6 +50,14 @@ impl Servers {
             Kind::Slow(which, to) => self.network(which, fault.lasts, |way| way.delay_one(to, fault.by)),
             Kind::Lose(which, to) => self.network(which, fault.lasts, |way| way.lose(to)),
             Kind::Tear(which) => self.network(which, fault.lasts, |way| way.cut_large(LARGE)),
+            Kind::Flap(which) => self.network(which, Duration::ZERO, |way| {
+                way.delay_one(Way::ToClient, fault.by);
+                let until = Instant::now() + fault.lasts;
+                while Instant::now() < until {
+                    lasts(fault.by + BETWEEN);
+                    way.hang_up();
+                }
+            }),
             Kind::Full => {
                 let redis = self.one();
                 let info = redis.cli(&["info", "memory"]);

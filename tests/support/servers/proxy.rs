@@ -120,6 +120,12 @@ impl Proxy {
         eventually("the proxy to refuse", || TcpStream::connect(("127.0.0.1", self.port)).err());
     }
 
+    /// Closes all connections, with whatever is on its way in them, and takes new ones.
+    pub fn hang_up(&self) {
+        self.shared.lock().close_all();
+        self.shared.changed.notify_all();
+    }
+
     /// Takes connections and forwards, at once, after [`cut`](Self::cut), [`stall`](Self::stall) and all else;
     /// what was held back arrives now. Connections that lost something are closed.
     pub fn heal(&self) {
