@@ -35,8 +35,11 @@ pub(crate) enum Kind {
     Lose(Which, Way),
     /// Each large request arrives in half, and its connection ends.
     Tear(Which),
-    /// Answers are late, and all connections end again and again before many of them came.
+    /// All connections end again and again, before many answers came, or before many requests did.
     Flap(Which),
+    /// No commit reaches Redis, so that they are written in one place and not in the other, and then
+    /// connections that write end again and again while others finish them.
+    Strand,
     /// Redis has no memory left and refuses to write.
     Full,
     /// The machine of Redis dies: what it wrote since a moment ago is gone.
@@ -92,17 +95,21 @@ const BOTH: u64 = 5;
 pub(crate) struct Schedule {
     random: Random,
     kinds: &'static [Kind],
+    /// Only rounds with these words in their description.
+    only: Option<String>,
     deck: Vec<Round>,
 }
 
 impl Schedule {
     pub(crate) fn of(seed: u64, kinds: &'static [Kind]) -> Self {
-        Self { random: Random::seeded(seed ^ 0xfa17), kinds, deck: Vec::new() }
+        Self { random: Random::seeded(seed ^ 0xfa17), kinds, only: std::env::var("CHAOS_ONLY").ok(), deck: Vec::new() }
     }
 
     pub(crate) fn next(&mut self) -> Round {
-        if self.deck.is_empty() {
+        while self.deck.is_empty() {
             self.deck = self.shuffled();
+            let only = self.only.as_deref().unwrap_or_default();
+            self.deck.retain(|round| only.split('&').all(|words| round.to_string().contains(words)));
         }
         let promises = 40 + self.random.below(200);
         Round { promises, ..self.deck.pop().expect("filled above") }
@@ -121,18 +128,23 @@ impl Schedule {
             deck.push(Round { node: Some(self.node(node)), server: Some(self.server(kind)), ..Round::default() });
         }
         // What takes something from Redis, or leaves it open what was done, is worst when an owner dies with it.
-        for kind in self.kinds.iter().filter(|kind| kind.loses() || matches!(kind, Kind::Flap(_))) {
+        for kind in self.kinds.iter().filter(|kind| kind.loses() || matches!(kind, Kind::Flap(_) | Kind::Strand)) {
             deck.push(Round { node: Some(NodeFault::Kill), server: Some(self.server(*kind)), ..Round::default() });
         }
-        // Alone, with a server's fault and with a killed node.
-        let kind = self.any();
-        let server = Some(self.server(kind));
-        deck.extend([(None, None), (None, server), (Some(NodeFault::Kill), None)].map(|(node, server)| Round {
-            node,
-            server,
-            outbox: true,
-            promises: 0,
-        }));
+        // Alone, with a killed node, with any server's fault, and with all that leaves it open what arrived.
+        let any = self.any();
+        let open = self.kinds.iter().copied().filter(|kind| kind.leaves_open());
+        let servers: Vec<Option<Kind>> = [None, Some(any)].into_iter().chain(open.map(Some)).collect();
+        for kind in servers {
+            let server = kind.map(|kind| self.server(kind));
+            deck.push(Round { server, outbox: true, ..Round::default() });
+        }
+        let flaps = self.kinds.iter().copied().filter(|kind| matches!(kind, Kind::Flap(Which::Redis) | Kind::Strand));
+        let with_a_kill: Vec<Option<Kind>> = [None].into_iter().chain(flaps.map(Some)).collect();
+        for kind in with_a_kill {
+            let server = kind.map(|kind| self.server(kind));
+            deck.push(Round { node: Some(NodeFault::Kill), server, outbox: true, promises: 0 });
+        }
         for last in (1..deck.len()).rev() {
             deck.swap(last, self.random.below(last as u64 + 1) as usize);
         }
@@ -157,7 +169,9 @@ impl Schedule {
         let lasts = match kind {
             Kind::Kill(_) | Kind::KillShard | Kind::KillPrimary => self.millis(0, 1_500),
             Kind::Cut(_) | Kind::Tear(_) => self.millis(1_000, 3_000),
-            Kind::Delay(_) | Kind::Slow(..) | Kind::Flap(_) => self.millis(2_000, 4_000),
+            Kind::Delay(_) | Kind::Slow(..) => self.millis(2_000, 4_000),
+            // A node that dies meanwhile is replaced meanwhile.
+            Kind::Flap(_) | Kind::Strand => LEASE + self.millis(2_000, 5_000),
             Kind::Stall(_) => LEASE + self.millis(300, 2_000),
             // Longer than a call is waited for, or a little.
             Kind::Lose(..) => self.millis(300, 6_000),
@@ -168,7 +182,7 @@ impl Schedule {
             Kind::StallShard => self.millis(5_000, 7_000),
         };
         let by = match kind {
-            Kind::Slow(..) | Kind::Flap(_) => self.millis(200, 600),
+            Kind::Slow(..) | Kind::Flap(_) | Kind::Strand => self.millis(200, 600),
             _ => self.millis(50, 200),
         };
         ServerFault { kind, lasts, by }
@@ -180,6 +194,16 @@ impl Schedule {
 }
 
 impl Kind {
+    /// Whether Redis does what it is asked and the answer is late or never comes.
+    fn leaves_open(self) -> bool {
+        matches!(
+            self,
+            Self::Flap(Which::Redis)
+                | Self::Slow(Which::Redis, Way::ToClient)
+                | Self::Lose(Which::Redis, Way::ToClient)
+        )
+    }
+
     /// Whether Redis forgets something that it has confirmed.
     pub(crate) fn loses(self) -> bool {
         matches!(self, Self::RollBack | Self::Promote)
@@ -218,7 +242,8 @@ impl fmt::Display for Kind {
             Self::Lose(which, Way::ToServer) => write!(f, "{which}: requests lost"),
             Self::Lose(which, Way::ToClient) => write!(f, "{which}: answers lost"),
             Self::Tear(which) => write!(f, "{which}: connections cut within large requests"),
-            Self::Flap(which) => write!(f, "{which}: answers slow and connections cut again and again"),
+            Self::Flap(which) => write!(f, "{which}: slow one way or the other, connections cut again and again"),
+            Self::Strand => f.write_str("Redis: commits lost, then writing connections cut again and again"),
             Self::Full => f.write_str("Redis: out of memory"),
             Self::RollBack => f.write_str("Redis: SIGKILL, restart without its last second"),
             Self::Promote => f.write_str("Redis: master killed, a replica behind it promoted"),

@@ -20,7 +20,9 @@ use crate::{
 
 /// How many messages the largest command sends, and to how many accounts.
 const OUTBOX: u32 = 5_000;
-const OVER: u32 = 50;
+const OVER: u32 = 300;
+/// So many actors send them at once.
+const SENDERS: u64 = 3;
 
 /// What was done.
 #[derive(Default)]
@@ -102,7 +104,7 @@ impl Deeds {
     fn note(&mut self, round: Round, played: Played) {
         let node = round.node.map(|node| node.kind().to_owned());
         let server = round.server.map(|fault| fault.kind.to_string());
-        let outbox = round.outbox.then(|| format!("a command that sends {OUTBOX} messages"));
+        let outbox = round.outbox.then(|| format!("{SENDERS} commands that send {OUTBOX} messages each"));
         for kind in [node, server, outbox].into_iter().flatten() {
             *self.faults.entry(kind).or_default() += 1;
         }
@@ -129,7 +131,9 @@ fn play(round: Round, random: &mut Random, cast: &mut Cast<'_, '_>) -> Played {
     thread::scope(|scope| {
         let server = round.server.map(|fault| scope.spawn(move || servers.suffer(fault, &mut of_servers)));
         if round.outbox {
-            scope.spawn(move || outbox(bulk, stage, history));
+            for sender in 0..SENDERS {
+                scope.spawn(move || outbox(bulk, sender, stage, history));
+            }
         }
         if (!alone || round.outbox) && round.node.is_some() {
             lasts(offset);
@@ -162,9 +166,9 @@ fn play(round: Round, random: &mut Random, cast: &mut Cast<'_, '_>) -> Played {
 }
 
 /// Lets one actor send very many messages with one command.
-fn outbox(number: u64, stage: &Stage, history: &History) {
-    let command = Command::Scatter { mark: format!("b{number}"), number: OUTBOX, over: OVER };
-    Talk::new(stage, history, number).tell(&Task::of("bulk", command));
+fn outbox(number: u64, sender: u64, stage: &Stage, history: &History) {
+    let command = Command::Scatter { mark: format!("b{sender}-{number}"), number: OUTBOX, over: OVER };
+    Talk::new(stage, history, number ^ sender << 32).tell(&Task::of(&format!("bulk-{sender}"), command));
 }
 
 /// A fault has a duration.

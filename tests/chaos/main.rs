@@ -19,7 +19,8 @@
 //! ```
 //!
 //! `make chaos` runs half an hour, `make test` five minutes, of which each scenario, a test of its own, has its
-//! share; `CHAOS_SECONDS` (of all), `CHAOS_SEED` and `CHAOS_KEEP` (a directory for logs and history) change that.
+//! share; `CHAOS_SECONDS` (of all), `CHAOS_SEED`, `CHAOS_ONLY` (rounds in which these words occur, several divided by
+//! `&`) and `CHAOS_KEEP` (a directory for logs and history) change that.
 
 #[path = "../support/mod.rs"]
 mod support;

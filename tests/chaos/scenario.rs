@@ -67,7 +67,7 @@ pub(crate) const PLAIN: Scenario = Scenario {
         Tear(Redis),
         Tear(Mongo),
         Flap(Redis),
-        Flap(Redis),
+        Strand,
         Flap(Mongo),
     ],
     share: 30,
@@ -103,7 +103,7 @@ pub(crate) const REPLICATED: Scenario = Scenario {
     fsync: "everysec",
     accept: "replicated",
     members: false,
-    kinds: &[PromoteWhole, PromoteWhole, Flap(Redis), Lose(Redis, ToClient), Kill(Mongo)],
+    kinds: &[Promote, Promote, PromoteWhole, Flap(Redis), Lose(Redis, ToClient), Kill(Mongo)],
     share: 10,
 };
 

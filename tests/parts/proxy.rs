@@ -182,6 +182,24 @@ fn it_loses_answers_and_ends_those_connections_when_healed() {
 }
 
 #[test]
+fn only_connections_on_which_a_word_was_said_suffer() {
+    let proxy = Proxy::start(&tcp::echo());
+    let mut writing = tcp::connect(&proxy.address(), Duration::from_millis(200));
+    let mut reading = tcp::connect(&proxy.address(), PATIENCE);
+    proxy.only(&["write", "append"]);
+    proxy.lose(Way::ToClient);
+    say(&mut writing, "append this");
+    assert!(tcp::silent(&mut writing));
+    say(&mut reading, "read that");
+    hear(&mut reading, "read that");
+    proxy.hang_up();
+    assert!(matches!(writing.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+    proxy.heal();
+    say(&mut reading, "append this");
+    hear(&mut reading, "append this");
+}
+
+#[test]
 fn it_loses_requests() {
     let (server, heard) = tcp::listener();
     let proxy = Proxy::start(&server);

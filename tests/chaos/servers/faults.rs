@@ -21,6 +21,13 @@ const LARGE: usize = 4 << 10;
 /// How many answers come before connections end again: those of so long.
 const BETWEEN: Duration = Duration::from_millis(150);
 
+/// What the calls that write are named after: the other connections stay as they are, so that leases are kept and
+/// others can take over.
+const WRITES: &[&str] = &["append", "commit", "redo", "receive"];
+
+/// For how long no commit reaches Redis before a node dies that has written to MongoDB: less than the lease.
+const STRANDED: Duration = Duration::from_millis(1_600);
+
 /// A time of which Redis may have forgotten everything: from its last moment that is kept until it served again.
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +57,14 @@ impl Servers {
             Kind::Slow(which, to) => self.network(which, fault.lasts, |way| way.delay_one(to, fault.by)),
             Kind::Lose(which, to) => self.network(which, fault.lasts, |way| way.lose(to)),
             Kind::Tear(which) => self.network(which, fault.lasts, |way| way.cut_large(LARGE)),
-            Kind::Flap(which) => self.network(which, Duration::ZERO, |way| {
-                way.delay_one(Way::ToClient, fault.by);
-                let until = Instant::now() + fault.lasts;
-                while Instant::now() < until {
-                    lasts(fault.by + BETWEEN);
-                    way.hang_up();
-                }
+            Kind::Flap(which) => self.network(which, Duration::ZERO, |way| flap(way, fault)),
+            Kind::Strand => self.network(Which::Redis, Duration::ZERO, |way| {
+                way.only(&["commit"]);
+                way.lose(Way::ToServer);
+                lasts(STRANDED);
+                way.heal();
+                way.only(WRITES);
+                flap(way, fault);
             }),
             Kind::Full => {
                 let redis = self.one();
@@ -134,6 +142,20 @@ impl Servers {
         match &mut self.redis {
             Keeper::One(redis, _) => redis,
             _ => panic!("there are several Redis here"),
+        }
+    }
+}
+
+/// One direction slow and all connections cut, then the other, and so on.
+fn flap(way: &Proxy, fault: ServerFault) {
+    let until = Instant::now() + fault.lasts;
+    for slow in [Way::ToClient, Way::ToServer].into_iter().cycle() {
+        way.delay_one(slow, fault.by);
+        lasts(fault.by + BETWEEN);
+        way.hang_up();
+        way.delay_one(slow, Duration::ZERO);
+        if Instant::now() > until {
+            return;
         }
     }
 }

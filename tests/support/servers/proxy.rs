@@ -42,6 +42,9 @@ struct State {
     lossy: Option<Way>,
     /// A request of at least so many bytes is cut in its middle.
     large: Option<usize>,
+    /// With such words a client makes its connection one of those that suffer; without any all do.
+    words: &'static [&'static str],
+    suffering: HashSet<u64>,
     /// The connections that have lost something: they are of no use any more.
     robbed: HashSet<u64>,
     /// Whoever listens while this is another number stops: each [`Proxy::heal`] listens anew.
@@ -67,6 +70,8 @@ impl Proxy {
             delay: [Duration::ZERO; 2],
             lossy: None,
             large: None,
+            words: &[],
+            suffering: HashSet::new(),
             robbed: HashSet::new(),
             listener: 0,
             open: HashMap::new(),
@@ -120,10 +125,20 @@ impl Proxy {
         eventually("the proxy to refuse", || TcpStream::connect(("127.0.0.1", self.port)).err());
     }
 
-    /// Closes all connections, with whatever is on its way in them, and takes new ones.
+    /// Closes all connections that suffer, with whatever is on its way in them, and takes new ones.
     pub fn hang_up(&self) {
-        self.shared.lock().close_all();
+        let mut state = self.shared.lock();
+        let open: Vec<u64> = state.open.keys().copied().filter(|connection| state.suffers(*connection)).collect();
+        open.into_iter().for_each(|connection| state.close(connection));
         self.shared.changed.notify_all();
+    }
+
+    /// Until it is healed only connections on which one of these words was said from now on are slow, lossy or
+    /// hung up: such as those that write.
+    pub fn only(&self, words: &'static [&'static str]) {
+        let mut state = self.shared.lock();
+        state.words = words;
+        state.suffering.clear();
     }
 
     /// Takes connections and forwards, at once, after [`cut`](Self::cut), [`stall`](Self::stall) and all else;
@@ -140,6 +155,8 @@ impl Proxy {
         for connection in std::mem::take(&mut state.robbed) {
             state.close(connection);
         }
+        state.words = &[];
+        state.suffering.clear();
         self.shared.changed.notify_all();
     }
 
@@ -213,6 +230,19 @@ impl State {
         let open: Vec<u64> = self.open.keys().copied().collect();
         open.into_iter().for_each(|connection| self.close(connection));
         self.robbed.clear();
+    }
+
+    /// Whether what is wrong is wrong with this connection.
+    fn suffers(&self, connection: u64) -> bool {
+        self.words.is_empty() || self.suffering.contains(&connection)
+    }
+
+    /// Notes what a client said.
+    fn heard(&mut self, connection: u64, bytes: &[u8]) {
+        let says = |word: &&str| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+        if !self.words.is_empty() && !self.suffering.contains(&connection) && self.words.iter().any(says) {
+            self.suffering.insert(connection);
+        }
     }
 
     fn close(&mut self, connection: u64) {

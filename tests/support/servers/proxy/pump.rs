@@ -9,7 +9,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{Shared, Way};
@@ -29,28 +29,16 @@ struct Pump {
 /// Starts both threads: one reads and notes when it is due, one writes when it is.
 pub(super) fn start(shared: Arc<Shared>, connection: u64, both: Arc<()>, way: Way, from: TcpStream, to: TcpStream) {
     let (read, due) = mpsc::sync_channel(CHUNKS);
-    let reader = shared.clone();
-    thread::spawn(move || read_all(&reader, way, from, &read));
+    let pump = Arc::new(Pump { shared, connection, way });
+    let reader = pump.clone();
+    thread::spawn(move || reader.read_all(from, &read));
     thread::spawn(move || {
-        let pump = Pump { shared, connection, way };
         pump.write_all(&to, &due);
         // The second of the two finds itself alone.
         if Arc::into_inner(both).is_some() {
             pump.shared.lock().close(connection);
         }
     });
-}
-
-fn read_all(shared: &Shared, way: Way, mut from: TcpStream, read: &SyncSender<(Instant, Vec<u8>)>) {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let length = from.read(&mut buffer).unwrap_or(0);
-        let due = Instant::now() + shared.lock().delay[way as usize];
-        // Nothing at all stands for the end.
-        if read.send((due, buffer[..length].to_vec())).is_err() || length == 0 {
-            return;
-        }
-    }
 }
 
 /// What becomes of a chunk.
@@ -62,6 +50,23 @@ enum Fate {
 }
 
 impl Pump {
+    fn read_all(&self, mut from: TcpStream, read: &SyncSender<(Instant, Vec<u8>)>) {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = from.read(&mut buffer).unwrap_or(0);
+            let mut state = self.shared.lock();
+            if self.way == Way::ToServer {
+                state.heard(self.connection, &buffer[..length]);
+            }
+            let delay = if state.suffers(self.connection) { state.delay[self.way as usize] } else { Duration::ZERO };
+            drop(state);
+            // Nothing at all stands for the end.
+            if read.send((Instant::now() + delay, buffer[..length].to_vec())).is_err() || length == 0 {
+                return;
+            }
+        }
+    }
+
     fn write_all(&self, mut to: &TcpStream, due: &Receiver<(Instant, Vec<u8>)>) {
         while let Ok((due, bytes)) = due.recv() {
             if !self.shared.wait(self.connection, due) {
@@ -90,7 +95,7 @@ impl Pump {
     fn fate(&self, length: usize) -> Fate {
         let mut state = self.shared.lock();
         // A connection that has lost something carries nothing more in this direction.
-        if state.lossy == Some(self.way) {
+        if state.lossy == Some(self.way) && state.suffers(self.connection) {
             state.robbed.insert(self.connection);
             return Fate::Lost;
         }
