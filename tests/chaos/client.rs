@@ -9,6 +9,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    PACE,
     command::{Command, GO, Receipt, Telling},
     history::{Event, History, now},
     later::{Later, What},
@@ -25,9 +26,9 @@ const PROMISE: Duration = Duration::from_secs(120);
 const WAIT: u64 = 2;
 
 /// Tells its script at its pace until the stage closes; leaves nothing half-told.
-pub(crate) fn run(seed: u64, number: u64, pace: Duration, stage: &Stage, history: &History) {
+pub(crate) fn run(seed: u64, number: u64, timeless: bool, stage: &Stage, history: &History) {
     let _curtain = Curtain(stage);
-    let mut script = Script::of(seed, number);
+    let mut script = Script::of(seed, number, timeless);
     let mut talk = Talk::new(stage, history, seed ^ number);
     let mut due = Instant::now();
     let mut later = Later::default();
@@ -42,7 +43,7 @@ pub(crate) fn run(seed: u64, number: u64, pace: Duration, stage: &Stage, history
             talk.follow(what, &mark, &request);
         }
         // Whoever was held up does not catch up: it would be a herd.
-        due = (due + pace).max(Instant::now());
+        due = (due + PACE).max(Instant::now());
         stage.rest(due);
     }
     for (what, mark, request) in later.rest() {

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     LEASE,
+    scenario::Scenario,
     support::{Random, servers::Way},
 };
 
@@ -16,6 +17,8 @@ pub(crate) enum NodeFault {
     Pause(Duration),
     /// SIGTERM; another one starts.
     Leave,
+    /// Its clock is set more than a day ahead; after a while SIGKILL, and another one starts.
+    Ahead(Duration),
 }
 
 /// What can happen to a server, or to the way to it.
@@ -86,8 +89,10 @@ pub(crate) struct Round {
     pub(crate) promises: u64,
 }
 
-/// Kinds of a node's faults.
+/// Kinds of a node's faults; where clocks are set, one more.
 const NODES: u64 = 6;
+/// How often a clock is set, alone.
+const SET: u64 = 3;
 /// Rounds in which a node and a server fail at once.
 const BOTH: u64 = 5;
 
@@ -95,14 +100,23 @@ const BOTH: u64 = 5;
 pub(crate) struct Schedule {
     random: Random,
     kinds: &'static [Kind],
+    /// So many kinds of a node's faults.
+    nodes: u64,
     /// Only rounds with these words in their description.
     only: Option<String>,
     deck: Vec<Round>,
 }
 
 impl Schedule {
-    pub(crate) fn of(seed: u64, kinds: &'static [Kind]) -> Self {
-        Self { random: Random::seeded(seed ^ 0xfa17), kinds, only: std::env::var("CHAOS_ONLY").ok(), deck: Vec::new() }
+    pub(crate) fn of(seed: u64, scenario: &Scenario) -> Self {
+        let nodes = NODES + u64::from(scenario.clocks);
+        Self {
+            random: Random::seeded(seed ^ 0xfa17),
+            kinds: scenario.kinds,
+            nodes,
+            only: std::env::var("CHAOS_ONLY").ok(),
+            deck: Vec::new(),
+        }
     }
 
     pub(crate) fn next(&mut self) -> Round {
@@ -117,14 +131,14 @@ impl Schedule {
 
     fn shuffled(&mut self) -> Vec<Round> {
         let mut deck: Vec<Round> = Vec::new();
-        for kind in 0..NODES {
+        for kind in (0..self.nodes).chain(self.set()) {
             deck.push(Round { node: Some(self.node(kind)), ..Round::default() });
         }
         for kind in self.kinds {
             deck.push(Round { server: Some(self.server(*kind)), ..Round::default() });
         }
         for _ in 0..BOTH {
-            let (node, kind) = (self.random.below(NODES), self.any());
+            let (node, kind) = (self.random.below(self.nodes), self.any());
             deck.push(Round { node: Some(self.node(node)), server: Some(self.server(kind)), ..Round::default() });
         }
         // What takes something from Redis, or leaves it open what was done, is worst when an owner dies with it.
@@ -151,6 +165,12 @@ impl Schedule {
         deck
     }
 
+    /// Clocks that are set alone, besides the first.
+    fn set(&self) -> impl Iterator<Item = u64> + use<> {
+        let ahead = self.nodes - 1;
+        (0..SET).filter(move |_| ahead == NODES).map(move |_| ahead)
+    }
+
     fn any(&mut self) -> Kind {
         self.kinds[self.random.below(self.kinds.len() as u64) as usize]
     }
@@ -161,7 +181,8 @@ impl Schedule {
             3 => NodeFault::Pause(LEASE + self.millis(500, 3_000)),
             // About as long as the lease: who wins is a race.
             4 => NodeFault::Pause(LEASE + self.millis(0, 300)),
-            _ => NodeFault::Leave,
+            5 => NodeFault::Leave,
+            _ => NodeFault::Ahead(self.millis(3_000, 8_000)),
         }
     }
 
@@ -217,6 +238,7 @@ impl NodeFault {
             Self::Kill => "node: SIGKILL, another starts",
             Self::Pause(_) => "node: SIGSTOP beyond the lease, SIGCONT",
             Self::Leave => "node: SIGTERM, another starts",
+            Self::Ahead(_) => "node: its clock 26 hours ahead, then SIGKILL, another starts",
         }
     }
 }

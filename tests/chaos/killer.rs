@@ -18,6 +18,8 @@ use crate::{
     takeover::{Prober, Takeover},
 };
 
+/// How far ahead a clock is set, in milliseconds: further than results are kept.
+const AHEAD: i64 = 26 * 3_600_000;
 /// How many messages the largest command sends, and to how many accounts.
 const OUTBOX: u32 = 5_000;
 const OVER: u32 = 300;
@@ -77,7 +79,7 @@ pub(crate) fn run(
     history: &History,
 ) -> Deeds {
     let _curtain = Curtain(stage);
-    let mut schedule = Schedule::of(seed, scenario.kinds);
+    let mut schedule = Schedule::of(seed, scenario);
     let mut random = Random::seeded(seed ^ 0x4b11);
     let prober = Prober::new(stage, history);
     let mut cast = Cast { servers, nodes, prober: &prober, stage, history, bulk: 0 };
@@ -152,6 +154,12 @@ fn play(round: Round, random: &mut Random, cast: &mut Cast<'_, '_>) -> Played {
                 nodes.pause(slot);
                 lasts(time);
                 nodes.resume(slot);
+            }
+            Some(NodeFault::Ahead(time)) => {
+                nodes.set_clock(slot, AHEAD);
+                lasts(time);
+                nodes.kill(slot);
+                nodes.fill(slot);
             }
             Some(NodeFault::Leave) => {
                 nodes.leave(slot);

@@ -127,6 +127,11 @@ fn every_promise_is_kept_when_mongodb_elects_another_primary() {
     play(&scenario::MEMBERS);
 }
 
+#[test]
+fn what_has_ended_is_kept_whatever_a_clock_says() {
+    play(&scenario::CLOCKS);
+}
+
 /// Runs a scenario for its share of the time, and checks it.
 fn play(scenario: &Scenario) {
     let _alone = alone();
@@ -145,8 +150,8 @@ fn play(scenario: &Scenario) {
     let began = Instant::now();
     let deeds = thread::scope(|scope| {
         let (stage, history) = (&stage, &history);
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|number| scope.spawn(move || client::run(seed, number, PACE, stage, history))).collect();
+        let client = |number| move || client::run(seed, number, scenario.clocks, stage, history);
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
         let deeds = killer::run(seed, (scenario, lasting), &mut servers, &mut nodes, stage, history);
         stage.close();
         clients.into_iter().for_each(|client| client.join().expect("every client told what it had begun"));

@@ -92,6 +92,12 @@ impl<'a> Nodes<'a> {
         self.get(slot).signal(Signal::CONT);
     }
 
+    /// Sets its clock forward by so many milliseconds.
+    pub(crate) fn set_clock(&self, slot: usize, by: i64) {
+        let answer = self.get(slot).client().send("POST", &format!("/clock/{by}"), &[], None);
+        assert!(answer.is_ok_and(|answer| answer.status == 200), "its clock cannot be set");
+    }
+
     /// Replaces what ended by itself, which nothing should, and waits until every node is ready.
     pub(crate) fn recover(&mut self) {
         for slot in 0..self.slots.len() {

@@ -36,6 +36,8 @@ pub(crate) struct Scenario {
     /// MongoDB has three members instead of one.
     pub(crate) members: bool,
     pub(crate) kinds: &'static [Kind],
+    /// Clocks of nodes are set. Then nothing is told that is due at a time: whose time would that be?
+    pub(crate) clocks: bool,
     /// Its part of the time that all of them have, in percent.
     pub(crate) share: u32,
 }
@@ -70,7 +72,8 @@ pub(crate) const PLAIN: Scenario = Scenario {
         Strand,
         Flap(Mongo),
     ],
-    share: 30,
+    clocks: false,
+    share: 26,
 };
 
 pub(crate) const LAST_SECOND: Scenario = Scenario {
@@ -82,6 +85,7 @@ pub(crate) const LAST_SECOND: Scenario = Scenario {
     accept: "memory",
     members: false,
     kinds: &[RollBack, RollBack, Kill(Redis), Kill(Mongo), Lose(Redis, ToClient), Stall(Redis)],
+    clocks: false,
     share: 20,
 };
 
@@ -93,6 +97,7 @@ pub(crate) const PROMOTED: Scenario = Scenario {
     accept: "memory",
     members: false,
     kinds: &[Promote, Promote, PromoteWhole, Cut(Redis), Lose(Redis, ToClient), Kill(Mongo)],
+    clocks: false,
     share: 12,
 };
 
@@ -104,6 +109,7 @@ pub(crate) const REPLICATED: Scenario = Scenario {
     accept: "replicated",
     members: false,
     kinds: &[Promote, Promote, PromoteWhole, Flap(Redis), Lose(Redis, ToClient), Kill(Mongo)],
+    clocks: false,
     share: 10,
 };
 
@@ -116,6 +122,7 @@ pub(crate) const CLUSTER: Scenario = Scenario {
     accept: "fsync",
     members: false,
     kinds: &[MoveSlot, MoveSlot, StallShard, KillShard, Kill(Mongo)],
+    clocks: false,
     share: 16,
 };
 
@@ -127,12 +134,26 @@ pub(crate) const MEMBERS: Scenario = Scenario {
     accept: "fsync",
     members: true,
     kinds: &[StepDown, KillPrimary, KillPrimary, Lose(Redis, ToClient)],
-    share: 12,
+    clocks: false,
+    share: 8,
+};
+
+pub(crate) const CLOCKS: Scenario = Scenario {
+    title: "A clock is more than a day ahead",
+    on: "a Redis that answers after its fsync and a MongoDB replica set of one, each behind a proxy; what has ended is \
+         kept for a day",
+    redis: Layout::One,
+    fsync: "always",
+    accept: "fsync",
+    members: false,
+    kinds: &[Kill(Redis), Lose(Redis, ToClient)],
+    clocks: true,
+    share: 8,
 };
 
 impl Scenario {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 6] = [PLAIN, LAST_SECOND, PROMOTED, REPLICATED, CLUSTER, MEMBERS];
+    pub(crate) const ALL: [Self; 7] = [PLAIN, LAST_SECOND, PROMOTED, REPLICATED, CLUSTER, MEMBERS, CLOCKS];
 
     /// How long it runs when all of them together have so much.
     pub(crate) fn lasts(&self, all: Duration) -> Duration {

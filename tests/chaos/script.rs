@@ -42,11 +42,13 @@ pub(crate) struct Script {
     random: Random,
     client: u64,
     next: u64,
+    /// Nothing that is due at a time.
+    timeless: bool,
 }
 
 impl Script {
-    pub(crate) fn of(seed: u64, client: u64) -> Self {
-        Self { random: Random::seeded(seed ^ client.wrapping_mul(0x5851_f42d_4c95_7f2d)), client, next: 0 }
+    pub(crate) fn of(seed: u64, client: u64, timeless: bool) -> Self {
+        Self { random: Random::seeded(seed ^ client.wrapping_mul(0x5851_f42d_4c95_7f2d)), client, next: 0, timeless }
     }
 
     /// Some accounts are told far more than others.
@@ -60,7 +62,10 @@ impl Script {
         let mut account = self.account();
         let mark = format!("c{}-{}", self.client, self.next);
         let (mut after, mut cancel) = (None, false);
-        let command = match self.random.below(100) {
+        let what = self.random.below(100);
+        let command = match what {
+            // Timers, retries after a while and what sleeps.
+            20..45 | 48..59 if self.timeless => Command::Note { mark },
             0..20 => {
                 let to = self.account();
                 Command::Send { mark, to, amount: 1 + self.random.below(100) as i64 }

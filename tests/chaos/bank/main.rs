@@ -142,6 +142,14 @@ async fn show(node: Node, account: web::Path<String>) -> Result<web::Json<Accoun
     Ok(web::Json(node.state::<Accounts>(&account).await?.unwrap_or_default()))
 }
 
+/// Sets the clock of this process forward by so many milliseconds.
+#[utoipa::path(params(("by" = i64, Path, description = "Milliseconds")), responses((status = 200, description = "Set")))]
+#[post("/clock/{by}")]
+async fn clock(by: web::Path<i64>) -> HttpResponse {
+    greenroom::testing::jump(*by);
+    HttpResponse::Ok().finish()
+}
+
 /// Where the vendor is; only payments need one.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -152,7 +160,7 @@ struct Bank {
 fn features(config: &Config) -> Result<Vec<Feature>> {
     let Bank { vendor } = config.section("bank")?;
     Ok(vec![Feature::new(Accounts).actor(Payments { vendor }).routes(|routes| {
-        routes.service(tell).service(show);
+        routes.service(tell).service(show).service(clock);
         routes.service(payments::pay_somebody).service(payments::show).service(payments::signal);
     })])
 }
