@@ -64,7 +64,7 @@ pub(crate) struct Cast<'a, 'n> {
 /// What came of a round.
 #[derive(Default)]
 pub(crate) struct Played {
-    pub(crate) takeovers: Vec<Takeover>,
+    pub(crate) takeovers: Vec<Result<Takeover, String>>,
     pub(crate) suffered: Suffered,
     pub(crate) rates: Option<Rates>,
 }
@@ -85,25 +85,29 @@ pub(crate) fn run(
     let mut cast = Cast { servers, nodes, prober: &prober, stage, history, bulk: 0 };
     let mut deeds = Deeds::default();
     let began = Instant::now();
-    stage.hear(100);
-    while began.elapsed() < lasting {
+    let mut end = stage.hear(100);
+    while end.is_ok() && began.elapsed() < lasting {
         let round = schedule.next();
         println!("{:>5.1}s round {}: {round}", began.elapsed().as_secs_f64(), deeds.rounds);
         let from = now();
         cast.bulk += u64::from(round.outbox);
         let played = play(round, &mut random, &mut cast);
-        deeds.note(round, played);
-        cast.nodes.recover();
+        end = match deeds.note(round, played) {
+            true => cast.nodes.recover(),
+            false => Err("a partition is not served".to_owned()),
+        };
         deeds.times.push(Trouble { from, to: now() });
-        stage.hear(round.promises);
+        end = end.and_then(|()| stage.hear(round.promises));
     }
     cast.servers.heal();
-    cast.nodes.recover();
+    // What does not come back is looked at as it is.
+    deeds.surprises.extend(end.and_then(|()| cast.nodes.recover()).err());
     deeds
 }
 
 impl Deeds {
-    fn note(&mut self, round: Round, played: Played) {
+    /// Notes a round; whether everything was served afterwards.
+    fn note(&mut self, round: Round, played: Played) -> bool {
         let node = round.node.map(|node| node.kind().to_owned());
         let server = round.server.map(|fault| fault.kind.to_string());
         let outbox = round.outbox.then(|| format!("{SENDERS} commands that send {OUTBOX} messages each"));
@@ -111,10 +115,18 @@ impl Deeds {
             *self.faults.entry(kind).or_default() += 1;
         }
         self.rounds += 1;
-        self.takeovers.extend(played.takeovers);
+        let before = self.surprises.len();
+        for takeover in played.takeovers {
+            match takeover {
+                Ok(takeover) => self.takeovers.push(takeover),
+                Err(why) => self.surprises.push(why),
+            }
+        }
+        let served = self.surprises.len() == before;
         self.stalls.extend(played.rates);
         self.losses.extend(played.suffered.loss);
         self.surprises.extend(played.suffered.surprises);
+        served
     }
 }
 

@@ -144,7 +144,7 @@ fn play(scenario: &Scenario) {
     let setup = servers.setup(&keep.join("data"));
     let stage = stage::Stage::default();
     let mut nodes = nodes::Nodes::start(NODES, setup.clone(), &keep, &stage);
-    nodes.recover();
+    nodes.recover().expect("every node is ready at first");
 
     let history = history::History::create(&file);
     let began = Instant::now();
