@@ -77,6 +77,8 @@ async fn claim_unwritten(core: &Core, lease: Lease, batch: &[Commit]) -> Result<
         match place.document(lease.epoch, &commit.address) {
             Some(document) if commit.seen.is_some_and(|seen| seen != document.rev) => return Err(Fault::Stale.into()),
             Some(document) if document.claimed => {}
+            // Several commits of one actor are one claim: its document is given out once.
+            _ if unclaimed.contains(&commit.address) => {}
             _ => unclaimed.push(commit.address.clone()),
         }
     }
