@@ -13,6 +13,7 @@ use crate::{
     command::{Command, GO, Receipt, Telling},
     history::{Event, History, now},
     later::{Later, What},
+    scenario::Scenario,
     script::{Script, Task},
     stage::{Curtain, Stage},
     support::{Answer, Client, Random},
@@ -26,17 +27,19 @@ const PROMISE: Duration = Duration::from_secs(120);
 const WAIT: u64 = 2;
 
 /// Tells its script at its pace until the stage closes; leaves nothing half-told.
-pub(crate) fn run(seed: u64, number: u64, timeless: bool, stage: &Stage, history: &History) {
+pub(crate) fn run(seed: u64, number: u64, scenario: &Scenario, stage: &Stage, history: &History) {
     let _curtain = Curtain(stage);
-    let mut script = Script::of(seed, number, timeless);
+    let forgets = scenario.kinds.iter().any(|kind| kind.loses()) && scenario.accept == "memory";
+    let mut script = Script::of(seed, number, scenario.clocks);
     let mut talk = Talk::new(stage, history, seed ^ number);
     let mut due = Instant::now();
-    let mut later = Later::default();
+    let (mut later, mut payments) = (Later::default(), Vec::new());
     while !stage.closed() {
         let task = script.next();
         if let Some((request, _)) = talk.tell(&task)
             && task.is_payment()
         {
+            payments.push((task.command.mark().to_owned(), request.clone()));
             later.add(&task, request);
         }
         while let Some((what, mark, request)) = later.due() {
@@ -48,6 +51,12 @@ pub(crate) fn run(seed: u64, number: u64, timeless: bool, stage: &Stage, history
     }
     for (what, mark, request) in later.rest() {
         talk.follow(what, &mark, &request);
+    }
+    // A signal may be among what Redis forgot: its payment still waits, as anybody can see.
+    for (mark, request) in payments.into_iter().filter(|_| forgets) {
+        if talk.waits(&request) {
+            talk.signal(&mark, &request);
+        }
     }
 }
 
@@ -165,6 +174,19 @@ impl<'a> Talk<'a> {
             }
         }
         self.history.write(&Event::Signalled { mark: mark.to_owned(), status, tries, at: now() });
+    }
+
+    /// Whether a request has not ended.
+    fn waits(&mut self, request: &str) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < PROMISE && !self.stage.abandoned() {
+            if let Some(answer) = self.send("GET", &format!("/requests/{request}"), &[], None) {
+                return answer.status == 200
+                    && ["accepted", "processing"].map(Some).contains(&answer.json()["status"].as_str());
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        false
     }
 
     /// Asks any node; `None` when there is no answer, or one that says to try again.

@@ -124,7 +124,10 @@ impl Deeds {
         }
         let served = self.surprises.len() == before;
         self.stalls.extend(played.rates);
-        self.losses.extend(played.suffered.loss);
+        if let Some(loss) = played.suffered.loss {
+            println!("       Redis forgot what it was told from {} to {}", loss.from, loss.to);
+            self.losses.push(loss);
+        }
         self.surprises.extend(played.suffered.surprises);
         served
     }

@@ -150,7 +150,7 @@ fn play(scenario: &Scenario) {
     let began = Instant::now();
     let deeds = thread::scope(|scope| {
         let (stage, history) = (&stage, &history);
-        let client = |number| move || client::run(seed, number, scenario.clocks, stage, history);
+        let client = |number| move || client::run(seed, number, scenario, stage, history);
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
         let deeds = killer::run(seed, (scenario, lasting), &mut servers, &mut nodes, stage, history);
         stage.close();
