@@ -59,6 +59,11 @@ impl Commit {
         1 + self.done.len() + self.deferred.len() + self.parked.len() + self.outbox.len() + self.journals.len()
     }
 
+    /// Bytes of all of it, its state included, roughly and rather too many.
+    pub fn bytes(&self) -> usize {
+        self.size() + self.state.as_ref().map_or(0, |state| state.doc.len())
+    }
+
     /// Bytes of what it sends, answers and records, roughly and rather too many.
     pub fn size(&self) -> usize {
         const EACH: usize = 256;
@@ -199,6 +204,14 @@ pub enum Refused {
     Gone(Position),
     /// The store cannot write now: try again.
     Unavailable(String),
+    /// The store will never take this state, so trying again is of no use: whatever made it so fails. The
+    /// others of its group are not concerned.
+    Unsavable {
+        /// What the failure is called: `state_unsavable`, or `state_too_large`.
+        code: &'static str,
+        /// What the store said.
+        why: String,
+    },
 }
 
 impl std::fmt::Display for Refused {
@@ -207,6 +220,7 @@ impl std::fmt::Display for Refused {
             Self::Stale => f.write_str("another owner has taken over"),
             Self::Gone(position) => write!(f, "message {position} has ended already"),
             Self::Unavailable(why) => write!(f, "the store cannot write: {why}"),
+            Self::Unsavable { why, .. } => f.write_str(why),
         }
     }
 }

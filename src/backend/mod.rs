@@ -295,6 +295,12 @@ pub trait Books: Send + Sync + 'static {
     /// When the oldest message in a mailbox was accepted, in milliseconds since the Unix epoch.
     fn oldest(&self) -> Fut<'_, Result<Option<i64>>>;
 
+    /// What the store's own clock shows, in milliseconds since the Unix epoch; `None` when it has no clock but this
+    /// machine's.
+    fn time(&self) -> Fut<'_, Result<Option<i64>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Whether the store can accept durably right now, tried by writing.
     fn ready(&self) -> Fut<'_, Result<()>>;
 }

@@ -67,6 +67,8 @@ impl Store {
             accept: self.accept,
             lease: self.lease,
             forget: cluster::FORGET,
+            redis_tls: Default::default(),
+            faults: None,
         }
     }
 

@@ -20,8 +20,10 @@ use super::{
 };
 use crate::backend::{Commit, Decided, Lease, Refused, Tenant, turns::Turns};
 
-/// Most commits in one group.
+/// Most commits in one group, and about how many bytes of them: all are in memory a few times, and in one call
+/// to each store. A larger commit goes alone.
 const GROUP: usize = 1024;
+const GROUP_BYTES: usize = 4 << 20;
 /// A store that takes longer is not what other partitions wait for.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Groups on their way at once while several tenants are there, each of another tenant.
@@ -95,7 +97,7 @@ impl Committer {
     pub(crate) async fn run(&self) {
         loop {
             self.run_in_turns().await;
-            let group: Vec<_> = std::iter::from_fn(|| self.queue.borrow_mut().pop()).take(GROUP).collect();
+            let group = self.some();
             if group.is_empty() {
                 self.wake.notified().await;
             } else {
@@ -158,12 +160,22 @@ impl Committer {
         }
     }
 
+    /// A group as large as they come.
+    fn some(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.borrow_mut();
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < GROUP && fits(queue.peek(), &mut bytes) {
+            group.extend(queue.pop());
+        }
+        group
+    }
+
     /// A small group of one tenant's.
     fn some_of(&self, tenant: Option<Tenant>) -> Vec<Waiting> {
-        let (mut group, mut weight) = (Vec::new(), 0);
-        while weight < turnstile::GROUP
-            && let Some(next) = self.queue.borrow_mut().pop_of(tenant)
-        {
+        let mut queue = self.queue.borrow_mut();
+        let (mut group, mut weight, mut bytes) = (Vec::new(), 0, 0);
+        while weight < turnstile::GROUP && fits(queue.peek_of(tenant), &mut bytes) {
+            let Some(next) = queue.pop_of(tenant) else { break };
             weight += next.commit.weight();
             group.push(next);
         }
@@ -230,4 +242,41 @@ fn early(group: &[Waits]) -> Decided {
             answers.leave_early();
         }
     })
+}
+
+/// Whether the next one belongs to a group that has these bytes; then it is counted. The first always does.
+fn fits(next: Option<&Waiting>, bytes: &mut usize) -> bool {
+    let Some(next) = next else { return false };
+    let more = next.commit.bytes();
+    let fits = *bytes == 0 || *bytes + more <= GROUP_BYTES;
+    *bytes += more.max(1);
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::StateWrite;
+
+    fn waiting(bytes: usize) -> Waiting {
+        let mut commit = Commit::of("thing/a".parse().unwrap(), 0);
+        commit.state = Some(StateWrite { from: 0, doc: vec![0; bytes], fields: Vec::new() });
+        Waiting { commit, waits: Waits { answers: None, reply: oneshot::channel().0 } }
+    }
+
+    #[test]
+    fn a_group_has_bytes_and_what_is_larger_goes_alone() {
+        let (mut groups, mut bytes) = (vec![0], 0);
+        for size in [GROUP_BYTES / 2, GROUP_BYTES / 2, 1, GROUP_BYTES * 3, 1, 1, 0] {
+            let next = waiting(size);
+            if !fits(Some(&next), &mut bytes) {
+                groups.push(0);
+                bytes = 0;
+                assert!(fits(Some(&next), &mut bytes));
+            }
+            *groups.last_mut().unwrap() += 1;
+        }
+        assert_eq!(groups, [2, 1, 1, 3]);
+        assert!(!fits(None, &mut bytes));
+    }
 }

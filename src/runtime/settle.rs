@@ -81,6 +81,18 @@ impl<A: Actor> Core<A> {
         group
     }
 
+    /// The store will never take the state that these have made. If one of them made it, that one fails when its
+    /// turn comes again; of several, the guilty one is found by handling them one by one.
+    fn blame(&self, taken: &[Taken], error: Error) {
+        let mut made = taken.iter().filter(|taken| matches!(taken.fate, Fate::Ended { .. }));
+        match (made.next(), made.next()) {
+            (Some(only), None) => {
+                self.unsavable.borrow_mut().insert(only.delivery.stored.position, error);
+            }
+            _ => self.single.set(taken.len()),
+        }
+    }
+
     /// Puts messages back to be handled anew, as if they had not been.
     pub(super) fn again(self: &Rc<Self>, taken: Vec<Taken>) {
         let back = taken.into_iter().map(|taken| {
@@ -185,6 +197,11 @@ impl<A: Actor> Core<A> {
                 self.again(rest);
                 return Concluded::Undone(sending.base.take());
             }
+            Err(Refused::Unsavable { code, why }) => {
+                self.blame(&sending.taken, Error::terminal(why).code(code));
+                self.again(sending.taken);
+                return Concluded::Undone(sending.base.take());
+            }
             Err(_) => {
                 self.room.lose();
                 return Concluded::Undone(None);
@@ -235,6 +252,9 @@ impl<A: Actor> Core<A> {
         let stored = &taken.delivery.stored;
         let position = stored.position;
         self.forget_running(position);
+        if taken.delivery.counted {
+            shared.begun.ended(position);
+        }
         let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
         let ended = matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_) | Fate::Noted);
         if matches!(taken.fate, Fate::Ended { .. }) {

@@ -12,8 +12,8 @@ use std::{
 use dashmap::DashMap;
 
 use super::{
-    broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others, pausing::Known,
-    settings::Settings, turnstile::Turnstile, view::View,
+    begun::Begun, broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others,
+    pausing::Known, settings::Settings, turnstile::Turnstile, view::View,
 };
 use crate::{
     address::Address,
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     /// Held while a message runs that may have taken the process down before: one at a time, so
     /// that the guilty one is known (G6).
     pub(crate) alone: tokio::sync::Mutex<()>,
+    /// Attempts counted by this process.
+    pub(crate) begun: Begun,
     pub(crate) seed: u64,
     /// When this node was started, in milliseconds since the Unix epoch.
     pub(crate) since: i64,
@@ -101,6 +103,7 @@ impl Shared {
             looking: tokio::sync::Mutex::new(()),
             draining: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
+            begun: Begun::default(),
             seed,
             // Envelopes outlive the process that waits for them: a token must mean nothing to the next
             // one. Below 2^53 it survives every JSON parser.

@@ -1,6 +1,7 @@
 //! The store as a world sees it: everything passes through, every commit that happened is written
 //! down, and once the process has died nothing answers any more.
 
+mod books;
 mod history;
 mod hold;
 mod sessions;
@@ -20,10 +21,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::{
     address::Address,
     backend::{
-        Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Decided,
-        Due, Fut, Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes,
-        NotAppended, Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored,
-        TenantOf,
+        Acquired, Append, Appended, Backend, Commit, Commits, Dead, DeadFilter, DeadLetters, Decided, Due, Fut, Home,
+        Journals, Lease, Leases, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended, Over, Owner,
+        Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
     },
     envelope::Position,
@@ -355,30 +355,12 @@ impl Nodes for Recorder {
         self.nodes().declares(schedules);
     }
 
+    fn describes(&self, build: &str, declines: Vec<u16>) {
+        self.nodes().describes(build, declines);
+    }
+
     fn announce(&self, listen: &str) -> Result<()> {
         self.nodes().announce(listen)
-    }
-}
-
-impl Books for Recorder {
-    fn ledgers(&self) -> Fut<'_, Result<Vec<Ledger>>> {
-        self.live(self.store.ledgers())
-    }
-
-    fn audit(&self) -> Fut<'_, Result<Audit>> {
-        self.live(self.store.audit())
-    }
-
-    fn runnable(&self, now: i64) -> Fut<'_, Result<u64>> {
-        self.live(self.store.runnable(now))
-    }
-
-    fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
-        self.live(self.store.oldest())
-    }
-
-    fn ready(&self) -> Fut<'_, Result<()>> {
-        self.live(self.store.ready())
     }
 }
 

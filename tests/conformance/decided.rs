@@ -75,7 +75,10 @@ fn what_was_decided_is_made_true_by_the_next_owner_where_this_one_is_refused() {
         let ended = matches!(backend.lookup(stored[0].position).await.unwrap(), Lookup::Ended(_));
         let decided = said == [0];
         assert!(decided || said.is_empty(), "{said:?}");
-        assert_eq!((loaded.rev == 1, ended, loaded.finished == [(stored[0].position, stored[0].home)]), (decided, decided, decided));
+        assert_eq!(
+            (loaded.rev == 1, ended, loaded.finished == [(stored[0].position, stored[0].home)]),
+            (decided, decided, decided)
+        );
         // Under the new lease a late write of the old one decides nothing.
         let (partition, stored) = messages(&backend, 2).await;
         let late = stored.last().unwrap();

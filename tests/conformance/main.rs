@@ -4,6 +4,7 @@
 mod commits;
 mod decided;
 mod deferred;
+mod documents;
 mod fences;
 mod forgotten;
 mod format;
@@ -14,6 +15,7 @@ mod protocol;
 mod resize;
 mod sessions;
 mod states;
+mod unsavable;
 
 use std::{future::Future, sync::Arc};
 

@@ -77,6 +77,7 @@ async fn claim_unwritten(core: &Core, lease: Lease, batch: &[Commit]) -> Result<
         match place.document(lease.epoch, &commit.address) {
             Some(document) if commit.seen.is_some_and(|seen| seen != document.rev) => return Err(Fault::Stale.into()),
             Some(document) if document.claimed => {}
+            _ if unclaimed.contains(&commit.address) => {}
             _ => unclaimed.push(commit.address.clone()),
         }
     }
@@ -145,6 +146,7 @@ async fn write_states(
                 Ok(())
             }
             Ok(Written::Conflict) => Err(Refused::Stale),
+            Ok(Written::Refused { code, why }) => Err(Refused::Unsavable { code, why }),
             Ok(Written::Unknown(why)) => Err(Refused::Unavailable(why)),
             Err(_) => Err(Refused::Unavailable("the store is closing".into())),
         };

@@ -67,6 +67,7 @@ mod calls;
 mod commit;
 mod durability;
 mod encode;
+pub mod inject;
 mod journal;
 mod limits;
 mod mailbox;
@@ -92,6 +93,7 @@ mod touched;
 mod warm;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -113,6 +115,7 @@ use self::{
 };
 pub use self::{
     durability::Accept,
+    inject::Injector,
     resize::{Doing, Moves, Progress, Resize, Resized},
 };
 use crate::{
@@ -144,6 +147,22 @@ pub struct Options {
     /// How long what is left of a forgotten actor stays, and how long its partition must have had the same
     /// owner then: longer than a write of an earlier owner can be on its way. [`FORGET`] unless in tests.
     pub forget: Duration,
+    /// How Redis is reached with TLS, where its address says so.
+    pub redis_tls: Tls,
+    /// Decides the fate of single calls to the stores, in tests.
+    #[doc(hidden)]
+    pub faults: Option<Arc<dyn Injector>>,
+}
+
+/// What proves who Redis is, and who this node is. PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates that Redis' certificate must descend from, instead of those the system trusts.
+    pub ca: Option<PathBuf>,
+    /// This node's own certificate, if Redis asks for one.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
 }
 
 /// How long what is left of a forgotten actor stays.
@@ -211,7 +230,7 @@ impl Cluster {
             .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
         runtime.block_on(async {
             let redis = Redis::connect(&options.redis, &options.prefix, 1).await?;
-            let states = States::connect(&options.mongo, &options.database).await?;
+            let states = States::connect(&options).await?;
             durability::check(&redis, &states, options.accept, true).await?;
             states.ready().await?;
             match Meta::read(&redis).await {
@@ -273,7 +292,7 @@ impl Drop for Cluster {
 impl Core {
     async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
         let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
-        let states = States::connect(&options.mongo, &options.database).await?;
+        let states = States::connect(&options).await?;
         let durable = durability::check(&redis, &states, options.accept, what != Use::Look).await?;
         if what == Use::Serve {
             Meta::create(&redis, options.partitions).await?;

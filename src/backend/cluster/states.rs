@@ -43,7 +43,7 @@ impl Commits for Cluster {
             let place = &self.core.places[usize::from(lease.partition)];
             let mut args = vec![number(lease.epoch), number(place.next_call())];
             args.extend(messages.iter().map(|(position, _)| number(position.number())));
-            let counts = list(self.core.written(lease.partition, "begin", args).await?);
+            let counts = list(self.core.known(lease.partition, "begin", args).await?);
             let counts: Vec<u32> = counts.iter().map(|count| int(count) as u32).collect();
             place.counted(messages.iter().map(|(position, _)| position.number()).zip(counts.iter().copied()));
             Ok(counts)

@@ -33,7 +33,7 @@ use super::{
 /// Numbers reserved at once. The functions let a call begin only while a quarter of it is left.
 pub(super) const BLOCK: u64 = 1 << 22;
 /// How often a call is made again for want of one of these.
-const TRIES: usize = 5;
+const TRIES: usize = 4;
 
 /// How a partition stands in Redis.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +62,33 @@ impl Core {
             }
         }
         Err(Fault::Refused(format!("partition {partition} could not be confirmed")))
+    }
+
+    /// The same, until the answer is known or has been lost several times: for functions that answer a call which
+    /// comes again as they did before, or do nothing more.
+    pub(super) async fn known(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.known_by(partition, function, args, |_| {}).await
+    }
+
+    /// The same, of a call that is to say that it comes again.
+    pub(super) async fn known_by(
+        &self,
+        partition: u16,
+        function: &str,
+        mut args: Vec<Value>,
+        again: impl Fn(&mut [Value]),
+    ) -> Result<Value, Fault> {
+        let mut sends = 0;
+        loop {
+            sends += 1;
+            match self.written(partition, function, args.clone()).await {
+                Err(Fault::Unknown(why)) if sends < TRIES && !self.closed() => {
+                    warn!(partition, function, why, "it is not known whether this happened, asking again");
+                    again(&mut args);
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// How a partition stands.
