@@ -5,6 +5,7 @@ mod actors;
 mod baseline;
 mod expected;
 mod fixture;
+mod format1;
 mod generate;
 mod handled;
 mod snapshot;

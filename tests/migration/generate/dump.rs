@@ -1,24 +1,30 @@
 //! Writes a store down.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use fred::{interfaces::ClientLike, types::Value};
 use futures_util::TryStreamExt;
-use greenroom::backend::{
-    Backend,
-    cluster::{Cluster, Options},
+use greenroom::{
+    Address,
+    backend::{
+        Backend,
+        cluster::{Cluster, Options},
+    },
 };
 use mongodb::bson::{Document, doc, serialize_to_vec};
 
 use crate::{
     expected::Expected,
     fixture::{Entry, command, connect, directory},
+    format1,
     snapshot::snapshot,
 };
 
-pub(super) async fn dump(options: &Options, mut expected: Expected) {
-    expected.partitions = options.partitions;
+pub(super) async fn dump(name: &str, options: &Options, mut expected: Expected) {
+    let files = directory(name);
+    std::fs::create_dir_all(&files).unwrap();
+    expected.partitions = 4;
     expected.addresses.extend(expected.after.keys().cloned());
     expected.addresses.sort();
     expected.addresses.dedup();
@@ -42,28 +48,14 @@ pub(super) async fn dump(options: &Options, mut expected: Expected) {
         let entry = Entry { key, ttl, dump: STANDARD.encode(bytes) };
         writeln!(lines, "{}", serde_json::to_string(&entry).unwrap()).unwrap();
     }
-    std::fs::write(directory("format1").join("redis.jsonl"), lines).unwrap();
-    for partition in 0..options.partitions {
-        let name = |what: &str| -> Value { format!("{}:{{{partition:04}}}:{what}", options.prefix).into() };
-        let sequences = |value: Value| -> BTreeMap<u16, u64> {
-            let all = value.into_map().unwrap().inner();
-            let pairs = all.into_iter().filter_map(|(key, value)| Some((key.as_str()?.parse().ok()?, value.as_u64()?)));
-            pairs.collect()
-        };
-        expected.sent.insert(partition, sequences(command(&redis, "HGETALL", vec![name("sent")]).await));
-        expected.seen.insert(partition, sequences(command(&redis, "HGETALL", vec![name("seen")]).await));
-        let left = command(&redis, "XRANGE", vec![name("outbox"), "-".into(), "+".into()]).await.into_array();
-        let left = left.into_iter().map(|entry| {
-            let fields = entry.into_array()[1].clone().into_array();
-            (fields[1].as_u64().unwrap() as u16, fields[3].as_u64().unwrap())
-        });
-        expected.outbox.insert(partition, left.collect());
-        let fields = ["owner".into(), "epoch".into(), "clean".into()];
-        let args = [name("lease")].into_iter().chain(fields).collect();
-        let lease = command(&redis, "HMGET", args).await.into_array();
-        let at = |index: usize| lease[index].as_u64().unwrap();
-        expected.leases.insert(partition, (at(0), at(1), at(2) == 1));
+    std::fs::write(files.join("redis.jsonl"), lines).unwrap();
+    for (to, lock, token) in &mut expected.fences {
+        let fences = format!("{}:{{{:04}}}:fences", options.prefix, to.parse::<Address>().unwrap().partition(4));
+        let newest = command(&redis, "HGET", vec![fences.into(), lock.as_str().into()]).await.as_u64();
+        // Of a store that is being resized it is not yet where it will be.
+        *token = newest.unwrap_or(0).max(*token);
     }
+    format1::read(&redis, options, &mut expected).await;
     redis.quit().await.unwrap();
     let database = mongodb::Client::with_uri_str(&options.mongo).await.unwrap().database(&options.database);
     let mut lines = String::new();
@@ -77,10 +69,13 @@ pub(super) async fn dump(options: &Options, mut expected: Expected) {
             writeln!(lines, "{}", serde_json::to_string(&(&name, bytes)).unwrap()).unwrap();
         }
     }
-    std::fs::write(directory("format1").join("mongodb.jsonl"), lines).unwrap();
-    let backend: Arc<dyn Backend> = Arc::new(Cluster::inspect(options.clone()).unwrap());
-    expected.snapshot = snapshot(&backend, &expected).await;
+    std::fs::write(files.join("mongodb.jsonl"), lines).unwrap();
+    // One that is being resized is not looked at.
+    if let Ok(store) = Cluster::inspect(options.clone()) {
+        let backend: Arc<dyn Backend> = Arc::new(store);
+        expected.snapshot = snapshot(&backend, &expected).await;
+    }
     let json = serde_json::to_string_pretty(&expected).unwrap();
-    std::fs::write(directory("format1").join("expected.json"), json + "\n").unwrap();
+    std::fs::write(files.join("expected.json"), json + "\n").unwrap();
     database.drop().await.unwrap();
 }

@@ -189,7 +189,6 @@ pub(super) async fn leave(options: &Options, server: &Redis, expected: &mut Expe
         fields[5].clone(),
         fields[7].clone(),
     ];
-    let taken = command(&redis, "FCALL", args).await;
-    println!("taken: {taken:?}");
+    command(&redis, "FCALL", args).await;
     redis.quit().await.unwrap();
 }

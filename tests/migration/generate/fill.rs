@@ -91,7 +91,7 @@ async fn one(backend: &Arc<dyn Backend>, lease: greenroom::backend::Lease, n: u6
     let behind = append(backend, message(&to, 101)).await;
     open.push(behind);
     order.push(101);
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         backend.begin(lease, vec![(sent.position, Home::Mailbox)]).await.unwrap();
         commits.deferred.push(Deferral {
             position: sent.position,
@@ -111,7 +111,7 @@ async fn one(backend: &Arc<dyn Backend>, lease: greenroom::backend::Lease, n: u6
     assert!(backend.cancel(lease, cancelled, NOW).await.unwrap());
     for command in 102..105 {
         let append = match command {
-            104 if n % 3 == 0 => {
+            104 if n.is_multiple_of(3) => {
                 // A newer one makes the older one of the same mailbox known no more.
                 expected.fences.retain(|(other, ..)| address(other).partition(4) != address(&to).partition(4));
                 expected.fences.push((to.clone(), "import".into(), 1000 + n));

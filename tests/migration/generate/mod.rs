@@ -7,14 +7,20 @@ mod fill;
 mod flows;
 mod other;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use greenroom::{
     Address,
     backend::{
         Acquired, Append, Appended, Backend, Commit, Done, Lease, Lookup, Outcome, Stored,
-        cluster::{Accept, Cluster, FORGET, Options, Resize},
-        embedded,
+        cluster::{Accept, Cluster, Doing, FORGET, Options, Progress, Resize},
     },
     envelope::Position,
 };
@@ -25,12 +31,10 @@ use crate::{
     support::servers::{Redis, RedisSetup, Which, shared, unique},
 };
 
-#[test]
-#[ignore = "writes the files that the other tests read"]
-fn make_the_store_of_format_1() {
-    let redis = Redis::start(RedisSetup::redis());
-    let name = unique();
-    let mut options = Options {
+/// A new store of two partitions on a server of its own.
+fn store() -> (Redis, Options) {
+    let (redis, name) = (Redis::start(RedisSetup::redis()), unique());
+    let options = Options {
         redis: redis.url(),
         mongo: shared(Which::Mongo),
         database: name.clone(),
@@ -41,20 +45,51 @@ fn make_the_store_of_format_1() {
         lease: Duration::from_secs(1),
         forget: FORGET,
     };
-    let _ = embedded::Options { partitions: 2, mailbox_bytes: 0 };
+    (redis, options)
+}
+
+fn resize() -> Resize {
+    let kinds = KINDS.map(|(kind, stateful)| (kind.to_owned(), stateful)).to_vec();
+    Resize { batch: 3, ..Resize::new(4, kinds) }
+}
+
+#[test]
+#[ignore = "writes the files that the other tests read"]
+fn make_the_store_of_format_1() {
+    let (redis, mut options) = store();
     actix::System::new().block_on(async {
-        let mut expected = Expected { far: 0, ..Expected::default() };
+        let mut expected = Expected::default();
         flows::fill(&options, &mut expected).await;
         fill::fill(&options, 0..8, &mut expected).await;
-        let kinds = KINDS.map(|(kind, stateful)| (kind.to_owned(), stateful)).to_vec();
-        let resize = || Resize { batch: 3, ..Resize::new(4, kinds.clone()) };
         Cluster::resize(options.clone(), resize()).unwrap();
         options.partitions = 4;
         fill::fill(&options, 8..16, &mut expected).await;
         other::bells(&options).await;
         other::other(&options, &mut expected).await;
         faults::leave(&options, &redis, &mut expected).await;
-        dump::dump(&options, expected).await;
+        dump::dump("format1", &options, expected).await;
+    });
+}
+
+#[test]
+#[ignore = "writes the files that the other tests read"]
+fn make_the_store_of_format_1_that_is_being_resized() {
+    let (_redis, options) = store();
+    actix::System::new().block_on(async {
+        let mut expected = Expected::default();
+        fill::fill(&options, 0..8, &mut expected).await;
+        // Messages are in their old partition and in their new one.
+        let batches = Arc::new(AtomicUsize::new(0));
+        let step = Arc::new(move |progress: Progress| match progress.doing {
+            Doing::Removing if batches.fetch_add(1, Ordering::SeqCst) == 2 => Err(greenroom::Error::new("killed")),
+            _ => Ok(()),
+        });
+        let error = Cluster::resize(options.clone(), Resize { step, ..resize() }).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "killed");
+        // A resize tells all partitions of the newest holder of each lock.
+        let newest = expected.fences.iter().map(|(.., token)| *token).max().unwrap();
+        expected.fences.iter_mut().for_each(|(.., token)| *token = newest);
+        dump::dump("format1-resizing", &options, expected).await;
     });
 }
 
