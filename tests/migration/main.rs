@@ -1,12 +1,11 @@
 //! A cluster store that an older build has left, in every state it can be in: what was promised there is kept
-//! by this build. `format1/README.md` says how the stores were made.
+//! by this build. `README.md` says how the stores were made.
 
 mod actors;
 mod baseline;
 mod expected;
 mod fixture;
 mod format1;
-mod generate;
 mod handled;
 mod snapshot;
 #[path = "../support/mod.rs"]
