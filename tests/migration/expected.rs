@@ -9,7 +9,7 @@ use serde_json::Value;
 /// A time all of it agrees on, in milliseconds since the Unix epoch.
 pub(crate) const NOW: i64 = 1_767_225_600_000;
 
-/// What is in `expected.json`.
+/// The contents of `expected.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// How many partitions there are.

@@ -36,7 +36,7 @@ pub(crate) fn expected(name: &str) -> Expected {
     serde_json::from_slice(&std::fs::read(directory(name).join("expected.json")).unwrap()).unwrap()
 }
 
-/// Puts the fixture of this name into the servers and under the names that `options` say, which nobody else
+/// Puts the fixture of this name into the servers and under the names that `options` say, which no other test
 /// uses.
 pub(crate) async fn restore(name: &str, options: &Options) {
     let redis = connect(&options.redis).await;
