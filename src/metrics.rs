@@ -203,6 +203,7 @@ impl Metrics {
             ("failed", ledger.failed as i64),
             ("dead", ledger.dead as i64),
             ("cancelled", ledger.cancelled as i64),
+            ("lost", ledger.lost as i64),
             ("in_flight", ledger.in_flight()),
         ];
         for (entry, count) in entries {

@@ -1,4 +1,4 @@
-//! The ledger: accepted = completed + failed + dead + cancelled + in flight, always (G11).
+//! The ledger: accepted = completed + failed + dead + cancelled + lost + in flight, always (G11).
 
 use serde::Serialize;
 
@@ -17,6 +17,9 @@ pub struct Ledger {
     pub dead: u64,
     /// Cancelled or discarded.
     pub cancelled: u64,
+    /// Accepted, and lost by a server that had not synced them: at least as many as nodes knew of. Always 0 in the
+    /// embedded store.
+    pub lost: u64,
     /// Bytes waiting in the mailbox.
     #[serde(skip)]
     pub bytes: u64,
@@ -25,7 +28,7 @@ pub struct Ledger {
 impl Ledger {
     /// What has not ended, by the counts.
     pub fn in_flight(&self) -> i64 {
-        self.accepted as i64 - (self.completed + self.failed + self.dead + self.cancelled) as i64
+        self.accepted as i64 - (self.completed + self.failed + self.dead + self.cancelled + self.lost) as i64
     }
 
     /// The sum of two.
@@ -36,6 +39,7 @@ impl Ledger {
             failed: self.failed + other.failed,
             dead: self.dead + other.dead,
             cancelled: self.cancelled + other.cancelled,
+            lost: self.lost + other.lost,
             bytes: self.bytes + other.bytes,
         }
     }
@@ -54,6 +58,8 @@ pub struct Audit {
     pub dead: u64,
     /// Cancelled or discarded.
     pub cancelled: u64,
+    /// Accepted, and lost by a server that had not synced them.
+    pub lost: u64,
     /// Messages found waiting.
     pub in_flight: u64,
     /// Whether everything adds up.

@@ -145,6 +145,8 @@ pub enum Lookup {
     Unknown,
     /// Ended, and its result forgotten.
     Expired,
+    /// Accepted, and lost by a server that had not synced it: among the numbers that were leapt over then.
+    Lost,
     /// Not ended.
     Waiting(Stored),
     /// Ended.

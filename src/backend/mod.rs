@@ -221,9 +221,9 @@ pub struct Loaded {
     pub doc: Vec<u8>,
     /// Whether messages of this address are parked.
     pub parked: bool,
-    /// Messages that an earlier owner's commit has ended, deferred or parked, and that commit was only
-    /// finished now: whoever read them before must not handle them.
-    pub finished: Vec<Position>,
+    /// Messages that the commit of this state has ended, deferred or parked, and where each was before, as far as it
+    /// is not there any more: if it was read there earlier, it must not be handled.
+    pub finished: Vec<(Position, Home)>,
 }
 
 /// What clients were promised.

@@ -21,7 +21,7 @@ Examples:
   greenroom audit
   greenroom audit --data /var/lib/shop --json | jq .balanced
 
-accepted = completed + failed + dead + cancelled + in flight, always. Works while the server
+accepted = completed + failed + dead + cancelled + lost + in flight, always. Works while the server
 runs and when it is stopped; changes nothing. Exits 1 on a mismatch and names the messages.")]
 pub(super) struct Audit {
     /// Data directory [default: data]
@@ -50,6 +50,7 @@ struct Report<'a> {
     failed: u64,
     dead: u64,
     cancelled: u64,
+    lost: u64,
     in_flight: u64,
     balanced: bool,
     mismatches: Vec<Mismatch<'a>>,
@@ -76,6 +77,7 @@ fn print(cx: &Context, audit: &backend::Audit, secret: &[u8; 32], data: &str) ->
             failed: audit.failed,
             dead: audit.dead,
             cancelled: audit.cancelled,
+            lost: audit.lost,
             in_flight: audit.in_flight,
             balanced: audit.balanced,
             mismatches: mismatches.collect(),
@@ -91,6 +93,9 @@ fn print(cx: &Context, audit: &backend::Audit, secret: &[u8; 32], data: &str) ->
         row("cancelled", audit.cancelled),
         row("in flight", audit.in_flight),
     ];
+    // Only servers lose anything, and only those that do not sync before they answer.
+    let lost = (audit.lost > 0).then(|| row("lost", audit.lost));
+    let rows: Vec<_> = rows.into_iter().chain(lost).collect();
     table(&rows).iter().for_each(|line| out.line(line));
     if audit.balanced {
         out.line(format!("\n{} Every accepted message is accounted for.", out.tone(Tone::Good, "Balanced.")));

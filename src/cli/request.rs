@@ -162,6 +162,9 @@ async fn find(backend: &dyn Backend, id: RequestId) -> crate::Result<(Position, 
         Found::Expired => {
             Err(Error::terminal(format!("{id} ended longer ago than results are kept (runtime.retention)")))
         }
+        Found::Lost => Err(Error::terminal(format!(
+            "{id} was accepted and lost: Redis had not synced it to its disk when it, or its machine, died"
+        ))),
     }
 }
 

@@ -122,7 +122,7 @@ impl Send {
             }
             Ok(match node.request(accepted.request).await? {
                 Found::Here(view) => serde_json::to_value(view)?,
-                Found::Unknown | Found::Expired => request::accepted(accepted.request),
+                Found::Unknown | Found::Expired | Found::Lost => request::accepted(accepted.request),
             })
         })?;
         Ok(view)

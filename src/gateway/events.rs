@@ -116,7 +116,7 @@ impl Streaming {
             }
             let event = match self.follow.look().await {
                 Ok(Found::Here(view)) => Event::of(&view),
-                Ok(Found::Unknown | Found::Expired) => return None,
+                Ok(Found::Unknown | Found::Expired | Found::Lost) => return None,
                 Err(error) => {
                     tracing::debug!(reason = %error, "looking for a request failed, will look again");
                     continue;

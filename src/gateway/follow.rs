@@ -91,7 +91,7 @@ pub(crate) async fn settle(
             match follow.look().await {
                 Ok(Found::Here(view)) if view.status.ended() => return Some(view),
                 Ok(Found::Here(_)) => {}
-                Ok(Found::Unknown | Found::Expired) => return None,
+                Ok(Found::Unknown | Found::Expired | Found::Lost) => return None,
                 Err(error) => tracing::debug!(%id, reason = %error, "looking for a request failed, will look again"),
             }
             follow.changed().await;

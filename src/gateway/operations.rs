@@ -31,11 +31,11 @@ use crate::{
 #[get("/admin/ledger")]
 pub(crate) async fn ledger(_: Admin, node: Node) -> Result<HttpResponse, Problem> {
     let ledger = node.ledger().await?;
-    let Ledger { accepted, completed, failed, dead, cancelled, .. } = ledger;
+    let Ledger { accepted, completed, failed, dead, cancelled, lost, .. } = ledger;
     let in_flight = ledger.in_flight();
     Ok(HttpResponse::Ok().json(json!({
         "accepted": accepted, "completed": completed, "failed": failed,
-        "dead": dead, "cancelled": cancelled, "in_flight": in_flight,
+        "dead": dead, "cancelled": cancelled, "lost": lost, "in_flight": in_flight,
     })))
 }
 
@@ -43,7 +43,8 @@ pub(crate) async fn ledger(_: Admin, node: Node) -> Result<HttpResponse, Problem
 #[utoipa::path(tag = "admin", responses((status = 200, description = "The comparison", body = AuditView)))]
 #[post("/admin/audit")]
 pub(crate) async fn audit(_: Admin, node: Node) -> Result<HttpResponse, Problem> {
-    let Audit { accepted, completed, failed, dead, cancelled, in_flight, balanced, mismatches } = node.audit().await?;
+    let Audit { accepted, completed, failed, dead, cancelled, lost, in_flight, balanced, mismatches } =
+        node.audit().await?;
     let mismatches: Vec<Mismatch> = mismatches
         .into_iter()
         .map(|found| {
@@ -53,7 +54,7 @@ pub(crate) async fn audit(_: Admin, node: Node) -> Result<HttpResponse, Problem>
         .collect();
     Ok(HttpResponse::Ok().json(json!({
         "accepted": accepted, "completed": completed, "failed": failed, "dead": dead, "cancelled": cancelled,
-        "in_flight": in_flight, "balanced": balanced, "mismatches": mismatches,
+        "lost": lost, "in_flight": in_flight, "balanced": balanced, "mismatches": mismatches,
     })))
 }
 

@@ -73,6 +73,8 @@ classes! {
         "It was never taken by this id, or was not renewed in time, or was taken away: somebody else may have it.";
     EXPIRED = "expired" 410 "The request ended longer ago than results are kept":
         "It did end, but how is no longer known.";
+    LOST = "lost" 410 "The request was accepted and lost":
+        "The server that held it lost what it had not synced to its disk. Whether it ran before is not known; look at its effect, and send it again.";
     FENCED = "fenced" 412 "The lock was lost":
         "A newer holder of the lock that Fencing-Token names has written here since. Nothing was accepted; take the lock again before anything else.";
     BODY_TOO_LARGE = "body-too-large" 413 "The body is too large":

@@ -14,7 +14,7 @@ use super::{
     follow::settle,
     prefer,
     problem::Problem,
-    problems::{EXPIRED, NOT_CANCELLED},
+    problems::{EXPIRED, LOST, NOT_CANCELLED},
     schemas::{EventView, RequestView, StoryView},
     shared::Shared,
 };
@@ -39,7 +39,7 @@ use crate::{
         (status = 200, description = "How it stands", content((RequestView = "application/json"), (EventView = "text/event-stream"))),
         (status = 204, description = "To a reconnecting event source: it has seen the end"),
         (status = 404, description = "There was never such a request"),
-        (status = 410, description = "It ended longer ago than results are kept"),
+        (status = 410, description = "It ended longer ago than results are kept, or was lost"),
     )
 )]
 #[get("/requests/{id}")]
@@ -80,7 +80,7 @@ pub(crate) async fn show(req: HttpRequest, id: web::Path<String>) -> Result<Http
         (status = 200, description = "Events named `status` with the request as data", body = EventView, content_type = "text/event-stream"),
         (status = 204, description = "The last event seen was the end: there are no more"),
         (status = 404, description = "There was never such a request"),
-        (status = 410, description = "It ended longer ago than results are kept"),
+        (status = 410, description = "It ended longer ago than results are kept, or was lost"),
     )
 )]
 #[get("/requests/{id}/events")]
@@ -98,7 +98,7 @@ pub(crate) async fn follow(req: HttpRequest, id: web::Path<String>) -> Result<Ht
     responses(
         (status = 200, description = "Its story; without entries when it has no journal", body = StoryView),
         (status = 404, description = "There was never such a request"),
-        (status = 410, description = "It ended longer ago than results are kept"),
+        (status = 410, description = "It ended longer ago than results are kept, or was lost"),
     )
 )]
 #[get("/requests/{id}/journal")]
@@ -107,6 +107,7 @@ pub(crate) async fn journal(_: Admin, node: Node, id: web::Path<String>) -> Resu
     match recorded.map_err(|error| Problem::unavailable("reading a journal", &error))? {
         Recorded::Here(story) => Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(story)),
         Recorded::Expired => Err(Problem::of(&EXPIRED)),
+        Recorded::Lost => Err(Problem::of(&LOST)),
         Recorded::Unknown => Err(unknown()),
     }
 }
@@ -123,7 +124,7 @@ pub(crate) async fn journal(_: Admin, node: Node, id: web::Path<String>) -> Resu
             headers(("Location" = String, description = "Where to look: `/requests/{id}`"))),
         (status = 404, description = "There was never such a request"),
         (status = 409, description = "It is running without a journal, or has ended"),
-        (status = 410, description = "It ended longer ago than results are kept"),
+        (status = 410, description = "It ended longer ago than results are kept, or was lost"),
     )
 )]
 #[delete("/requests/{id}")]
@@ -159,6 +160,7 @@ pub(super) fn here(found: Found) -> Result<View, Problem> {
     match found {
         Found::Here(view) => Ok(view),
         Found::Expired => Err(Problem::of(&EXPIRED)),
+        Found::Lost => Err(Problem::of(&LOST)),
         Found::Unknown => Err(unknown()),
     }
 }

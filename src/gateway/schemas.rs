@@ -218,6 +218,8 @@ pub(crate) struct LedgerView {
     failed: u64,
     dead: u64,
     cancelled: u64,
+    /// Accepted, and lost by a server that had not synced them.
+    lost: u64,
     in_flight: i64,
 }
 
@@ -311,6 +313,8 @@ pub(crate) struct AuditView {
     failed: u64,
     dead: u64,
     cancelled: u64,
+    /// Accepted, and lost by a server that had not synced them.
+    lost: u64,
     in_flight: u64,
     /// Whether everything adds up.
     balanced: bool,

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     actor::Actor,
     address::Address,
-    backend::{Commit, Loaded, Refused, Stored, document},
+    backend::{Commit, Home, Loaded, Refused, Stored, document},
     coordination::limit::gate::Pass,
     durable::journal::Journal,
     envelope::Position,
@@ -52,7 +52,7 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) queue: RefCell<VecDeque<Delivery>>,
     pub(crate) behind: Cell<bool>,
     /// Messages that are not to be handled though they were read.
-    ended: Vec<Position>,
+    ended: Vec<(Position, Home)>,
     /// How many of the next messages are handled one commit each, because a group of them failed.
     pub(crate) single: Cell<usize>,
     /// Parks on their way, and how many there ever were.
@@ -168,7 +168,7 @@ impl<A: Actor> Core<A> {
 
     /// Takes a message in, at its place in the order.
     fn arrive(self: &Rc<Self>, delivery: Delivery) {
-        if self.ended.contains(&delivery.stored.position) {
+        if self.ended.contains(&(delivery.stored.position, delivery.stored.home)) {
             // It was read before an earlier owner's commit, which ends it, was finished.
             self.room.let_go(delivery.stored.position);
             self.finished(1);

@@ -156,7 +156,9 @@ pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
         }
     };
     room.shared.faults.at(Point::Activated).await;
-    for (arrivals, loaded) in absent.into_iter().zip(loaded) {
+    for (arrivals, mut loaded) in absent.into_iter().zip(loaded) {
+        // What is read later is read after its commit was finished: a dead letter that was put back, say.
+        loaded.finished.retain(|(position, _)| room.lanes.borrow().holds(*position));
         let Some(kind) = room.shared.kinds.get(arrivals.address.kind()) else { continue };
         let parked = loaded.parked;
         match kind.activate(room, arrivals.address.clone(), loaded) {

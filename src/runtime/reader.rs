@@ -78,6 +78,10 @@ pub(crate) async fn read(room: Rc<Room>) {
             }
         };
         if let Err(error) = read {
+            if error.is_terminal() {
+                warn!(partition = room.lease.partition, %error, "the mailbox cannot be read");
+                return room.lose();
+            }
             warn!(partition = room.lease.partition, %error, "the mailbox could not be read, trying again");
             room.shared.clock.sleep(AGAIN).await;
         }

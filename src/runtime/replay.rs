@@ -120,7 +120,7 @@ async fn load(shared: &Arc<Shared>, position: Position) -> Result<Option<Known>>
             // It begins anew when it is put back.
             (envelope, 1, true)
         }
-        Lookup::Unknown | Lookup::Expired | Lookup::Ended(_) => return Ok(None),
+        Lookup::Unknown | Lookup::Expired | Lookup::Lost | Lookup::Ended(_) => return Ok(None),
     };
     let loaded = match &envelope {
         Ok(envelope) => shared.backend.load(vec![envelope.to.clone()]).await?.pop().unwrap_or_default(),

@@ -35,6 +35,8 @@ pub enum Recorded {
     Unknown,
     /// It ended longer ago than results are kept.
     Expired,
+    /// Its request was accepted, and lost by a server that had not synced it.
+    Lost,
     /// Its story.
     Here(Box<Story>),
 }
@@ -193,6 +195,7 @@ impl Node {
         match self.request(id).await? {
             Found::Unknown => Ok(Recorded::Unknown),
             Found::Expired => Ok(Recorded::Expired),
+            Found::Lost => Ok(Recorded::Lost),
             Found::Here(view) => match self.shared.position(id).await? {
                 Some(position) => {
                     let story = tell(&*self.shared.backend, position, view).await?;

@@ -72,6 +72,8 @@ pub enum Found {
     Unknown,
     /// It ended longer ago than results are kept.
     Expired,
+    /// It was accepted, and lost by a server that had not synced it.
+    Lost,
     /// This is how it stands.
     Here(View),
 }
@@ -99,6 +101,7 @@ impl Found {
         Found::Here(match lookup {
             Lookup::Unknown => return Found::Unknown,
             Lookup::Expired => return Found::Expired,
+            Lookup::Lost => return Found::Lost,
             Lookup::Waiting(stored) => {
                 let attempts = running.unwrap_or(0).max(stored.attempts);
                 View {

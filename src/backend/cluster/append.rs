@@ -1,17 +1,24 @@
-//! Appending to mailboxes, many at once: for each writing connection a task takes whatever waits,
-//! calls one function per partition, all on their way together, and while it waits for the answers
-//! the next ones gather. What outboxes send goes the same way, so that the tail sees a partition's
-//! numbers in order.
+//! Appending to mailboxes, many at once: for each writing connection a task sends a call for each partition of
+//! which something waits, and while one is on its way that partition's next messages gather. What outboxes send
+//! goes the same way, so that the tail sees a partition's numbers in order.
+//!
+//! *A lost answer.* An append names its node and a serial, which the partition remembers with what it answered:
+//! so it is sent again, and answered again. A parcel names its sequence, of which each is taken once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fred::types::Value;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
 
 use super::{
     Core,
-    calls::{Calls, Queue},
+    calls::{Call, Calls, Queue},
     encode,
     pack::Packer,
     redis::{Fault, arg, int, list, number},
@@ -29,6 +36,10 @@ const BATCH_BYTES: usize = 1 << 20;
 /// these, of one tenant in one call.
 const SHARED: usize = 16;
 const CALL: usize = 8;
+/// A call that is not answered for longer does not count among those: its server stands still.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How often an append is sent whose answer was lost.
+const SENDS: usize = 3;
 
 /// Something to put into a mailbox.
 pub(super) enum Item {
@@ -71,11 +82,11 @@ pub(super) struct One {
 pub(super) struct Delivery {
     pub(super) from: u16,
     pub(super) to: u16,
-    /// The sequence of the first parcel.
-    pub(super) first: u64,
-    /// Whether a gap before it is accepted: what was in it is lost.
+    /// Whether a gap is accepted: what was in it is lost.
     pub(super) force: bool,
-    pub(super) parcels: Vec<encode::Parcel>,
+    /// Each with its sequence in an era.
+    pub(super) era: u64,
+    pub(super) parcels: Vec<(u64, encode::Parcel)>,
     pub(super) reply: oneshot::Sender<Result<(), NotReceived>>,
 }
 
@@ -104,38 +115,57 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
 
 /// Serves one connection for ever.
 pub(super) async fn serve(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Item>) {
-    let mut calls = Calls::default();
+    let (mut calls, mut flying) = (Calls::default(), FuturesUnordered::new());
+    let mut weights: HashMap<u16, (usize, Instant)> = HashMap::new();
     loop {
         // All that has come is looked at, so that who comes last need not wait for who came before.
-        let mut next = match calls.is_empty() {
-            true => match queue.recv().await {
-                Some(item) => Some(item),
+        while let Ok(item) = queue.try_recv() {
+            take_in(&core, &mut calls, item);
+        }
+        let several = core.company.is_several();
+        let (most, call) = if several { (SHARED, CALL) } else { (usize::MAX, BATCH) };
+        let now = Instant::now();
+        let mut weight: usize =
+            weights.values().filter(|(_, sent)| now - *sent < PATIENCE).map(|(weight, _)| weight).sum();
+        while weight < most
+            && let Some(Call { partition, weight: weighs, items }) = calls.next(call)
+        {
+            weight = weight.saturating_add(weighs);
+            weights.insert(partition, (weighs, now));
+            flying.push(fly(&core, partition, items));
+        }
+        tokio::select! {
+            biased;
+            Some(partition) = flying.next(), if !flying.is_empty() => {
+                weights.remove(&partition);
+                calls.answered(partition);
+            }
+            item = queue.recv() => match item {
+                Some(item) => take_in(&core, &mut calls, item),
                 None => return,
             },
-            false => queue.try_recv().ok(),
-        };
-        while let Some(item) = next {
-            item.queue().0.inspect(|tenant| core.company.saw(*tenant));
-            calls.push(item.queue(), item.weight(), item);
-            next = queue.try_recv().ok();
+            () = tokio::time::sleep(PATIENCE), if weight >= most => {}
         }
-        let (most, call) = if core.company.is_several() { (SHARED, CALL) } else { (BATCH * 4, BATCH) };
-        let (mut appends, mut receives, mut weight) = (HashMap::<u16, Vec<One>>::new(), Vec::new(), 0);
-        while weight < most
-            && let Some((weighs, items)) = calls.next(call)
-        {
-            weight += weighs;
-            for item in items {
-                match item {
-                    Item::Append(one) => appends.entry(one.partition).or_default().push(one),
-                    Item::Receive(delivery) => receives.push(delivery),
-                }
-            }
-        }
-        let appending = join_all(appends.into_values().map(|ones| append_all(&core, ones)));
-        let receiving = join_all(receives.into_iter().map(|delivery| receive(&core, delivery)));
-        tokio::join!(appending, receiving);
     }
+}
+
+fn take_in(core: &Core, calls: &mut Calls<Item>, item: Item) {
+    item.queue().0.inspect(|tenant| core.company.saw(*tenant));
+    calls.push(item.queue(), item.weight(), item);
+}
+
+/// Sends what is for one partition.
+async fn fly(core: &Core, partition: u16, items: Vec<Item>) -> u16 {
+    let (mut appends, mut receives) = (Vec::new(), Vec::new());
+    for item in items {
+        match item {
+            Item::Append(one) => appends.push(one),
+            Item::Receive(delivery) => receives.push(delivery),
+        }
+    }
+    let receiving = join_all(receives.into_iter().map(|delivery| receive(core, delivery)));
+    tokio::join!(append_all(core, appends), receiving);
+    partition
 }
 
 async fn append_all(core: &Core, mut ones: Vec<One>) {
@@ -153,11 +183,11 @@ async fn append_all(core: &Core, mut ones: Vec<One>) {
 
 async fn append(core: &Core, ones: Vec<One>) {
     let Some(partition) = ones.first().map(|one| one.partition) else { return };
-    let mut args: Vec<Value> = Vec::with_capacity(4 + ones.len() * 2);
-    args.push(number(core.me()));
-    args.push(number(core.options.mailbox_bytes));
-    args.push(number(core.options.partitions));
-    args.push(arg(tenants(&ones)));
+    let place = &core.places[usize::from(partition)];
+    let (epoch, serial) = (place.epoch(), place.next_call());
+    let mut args: Vec<Value> = Vec::with_capacity(7 + ones.len() * 2);
+    args.extend([number(core.me()), number(core.membership.token()), number(serial), number(0)]);
+    args.extend([number(core.options.mailbox_bytes), number(core.options.partitions), arg(tenants(&ones))]);
     let mut kept = Vec::with_capacity(ones.len());
     for one in ones {
         let size = one.bytes.len();
@@ -165,34 +195,70 @@ async fn append(core: &Core, ones: Vec<One>) {
         args.push(arg(one.bytes));
         kept.push((one.envelope, one.deferred, size, one.reply));
     }
-    let answers = match core.written(partition, "append", args).await {
-        Ok(answers) => list(answers),
+    let answers = match send(core, partition, "append", args).await {
+        Ok(answer) => answers(answer, kept.len()),
         Err(fault) => {
-            // They may be there all the same: whoever reads looks.
-            core.places[usize::from(partition)].look_again();
+            // They may be there all the same: the reader looks.
+            place.look_again();
             for (.., reply) in kept {
                 let _ = reply.send(Err(NotAppended::Unavailable(fault.to_string())));
             }
             return;
         }
     };
-    let place = &core.places[usize::from(partition)];
+    let (era, answers) = answers;
     let (mut mail, mut timer) = (false, false);
     for ((envelope, deferred, size, reply), answer) in kept.into_iter().zip(answers) {
         let answer = appended(core, partition, answer);
         if let Ok(Appended::New(position)) = &answer {
+            note(core, partition, era, position.number());
             if deferred {
-                place.tail.pass(position.number());
+                place.tail.pass(epoch, position.number());
                 timer = true;
             } else {
-                place.tail.push(position.number(), &envelope, size);
+                place.tail.push(epoch, position.number(), &envelope, size);
                 mail = true;
             }
         }
-        // Whoever waited is gone; what is accepted stays.
+        // The caller may be gone; what is accepted stays.
         let _ = reply.send(answer);
     }
     place.notify(mail, timer);
+}
+
+/// Calls an append until its answer is known: the partition remembers what it answered to a serial.
+async fn send(core: &Core, partition: u16, function: &str, mut args: Vec<Value>) -> Result<Value, Fault> {
+    let mut sends = 0;
+    loop {
+        sends += 1;
+        match core.written(partition, function, args.clone()).await {
+            Err(Fault::Unknown(why)) if sends < SENDS && !core.closed() => {
+                warn!(partition, why, "it is not known whether messages were accepted, asking again");
+                args[3] = number(1);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The era, and what became of each message: all have consecutive numbers, or each an answer of its own.
+fn answers(answer: Value, count: usize) -> (u64, Vec<Value>) {
+    let mut parts = list(answer).into_iter();
+    let mut next = || parts.next().unwrap_or(Value::Null);
+    let (era, first, rest) = (int(&next()) as u64, int(&next()), next());
+    match first {
+        0 => (era, list(rest)),
+        first => (era, (first..).take(count).map(Value::Integer).collect()),
+    }
+}
+
+/// Remembers that a message was accepted; what was known of an era that is over is told.
+fn note(core: &Core, partition: u16, era: u64, number: u64) {
+    if let Some(before) = core.places[usize::from(partition)].accepted(era, number)
+        && let Some(core) = core.this.upgrade()
+    {
+        core.runtime.clone().spawn(async move { core.report(partition, before).await });
+    }
 }
 
 /// Whose each message is; nothing when none is anybody's.
@@ -233,14 +299,14 @@ fn appended(core: &Core, partition: u16, answer: Value) -> Result<Appended, NotA
 }
 
 async fn receive(core: &Core, delivery: Delivery) {
-    let Delivery { from, to, first, force, parcels, reply } = delivery;
-    let mut args = Vec::with_capacity(4 + parcels.len() * 2);
-    args.extend([number(core.me()), number(from), number(first), number(u8::from(force))]);
-    for parcel in &parcels {
-        args.push(arg(parcel.head.clone()));
-        args.push(arg(parcel.bytes.clone()));
-    }
+    let Delivery { from, to, era, force, parcels, reply } = delivery;
     let place = &core.places[usize::from(to)];
+    let epoch = place.epoch();
+    let mut args = Vec::with_capacity(4 + parcels.len() * 3);
+    args.extend([number(core.me()), number(from), number(era), number(u8::from(force))]);
+    for (seq, parcel) in &parcels {
+        args.extend([number(seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
+    }
     let answer = match core.written(to, "receive", args).await {
         Ok(answer) => list(answer),
         Err(fault) => {
@@ -253,18 +319,23 @@ async fn receive(core: &Core, delivery: Delivery) {
         let _ = reply.send(Err(NotReceived::Gap));
         return;
     }
-    let (began, known) = (answer.first().map_or(0, int) as u64, answer.get(1).map_or(0, int) as usize);
+    let at = |index: usize| answer.get(index).map_or(0, int) as usize;
+    let (began, known, taken, missing) = (at(0) as u64, at(1), at(2), at(3));
+    if missing > 0 {
+        error!(from, to, missing, "messages between partitions are missing: Redis has lost them");
+    }
     let (mut mail, mut timer) = (false, false);
-    for (number, parcel) in (began..).zip(parcels.iter().skip(known)) {
+    for (number, (_, parcel)) in (began..).zip(parcels.iter().skip(known).take(taken)) {
         if parcel.head.is_empty() {
-            place.tail.push(number, &parcel.envelope, parcel.bytes.len());
+            place.tail.push(epoch, number, &parcel.envelope, parcel.bytes.len());
             mail = true;
         } else {
-            place.tail.pass(number);
+            place.tail.pass(epoch, number);
             timer = true;
         }
     }
     place.notify(mail, timer);
-    // The outbox's owner has stopped: its next one sends again, and it is known then.
-    let _ = reply.send(Ok(()));
+    let all = known + taken == parcels.len();
+    // The outbox's owner may have stopped: its next one sends again, and it is known then.
+    let _ = reply.send(if all { Ok(()) } else { Err(NotReceived::Gap) });
 }

@@ -3,8 +3,9 @@
 use futures_util::future::join_all;
 
 use super::{
-    Cluster, Core, encode,
+    Cluster, Core,
     redis::{int, list, number},
+    sequences,
 };
 use crate::{
     backend::{Audit, Books, Fut, Ledger, Mismatch},
@@ -24,10 +25,11 @@ pub(super) struct Found {
 pub(super) async fn found(core: &Core, partition: u16, now: i64) -> Result<Found> {
     let answer = list(core.redis.look(partition, "books", vec![number(now)]).await?);
     let at = |index: usize| answer.get(index).map_or(0, int) as u64;
-    // Whatever has moved to another partition is counted there.
-    let accepted = at(0).saturating_sub(at(7));
-    let ledger = Ledger { accepted, bytes: at(1), completed: at(2), failed: at(3), dead: at(4), cancelled: at(5) };
-    Ok(Found { ledger, mailbox: at(9), deferred: at(10), dead: at(11), outbox: at(12), due: at(13) })
+    // What has moved to another partition is counted there; what was lost was accepted, and has no number here.
+    let accepted = at(0).saturating_sub(at(6)) + at(7);
+    let (completed, failed, dead, cancelled, lost) = (at(2), at(3), at(4), at(5), at(7));
+    let ledger = Ledger { accepted, bytes: at(1), completed, failed, dead, cancelled, lost };
+    Ok(Found { ledger, mailbox: at(8), deferred: at(9), dead: at(10), outbox: at(11), due: at(12) })
 }
 
 /// Of all partitions that there ever were: what has ended stays where it was counted.
@@ -35,9 +37,8 @@ async fn all(core: &Core, now: i64) -> Result<Vec<Found>> {
     join_all((0..core.ever()).map(|partition| found(core, partition, now))).await.into_iter().collect()
 }
 
-fn audit(found: Vec<Found>) -> Audit {
+fn audit(found: Vec<Found>, mut mismatches: Vec<Mismatch>) -> Audit {
     let total = found.iter().map(|found| found.ledger).fold(Ledger::default(), Ledger::plus);
-    let mut mismatches = Vec::new();
     for (partition, found) in (0..).zip(&found) {
         let (counted, there) = (found.ledger.in_flight(), (found.mailbox + found.deferred) as i64);
         let mut wrong = |what: String| mismatches.push(Mismatch { partition, what, messages: Vec::new() });
@@ -54,6 +55,7 @@ fn audit(found: Vec<Found>) -> Audit {
         failed: total.failed,
         dead: total.dead,
         cancelled: total.cancelled,
+        lost: total.lost,
         in_flight: found.iter().map(|found| found.mailbox + found.deferred).sum(),
         balanced: mismatches.is_empty(),
         mismatches,
@@ -75,7 +77,10 @@ impl Books for Cluster {
     }
 
     fn audit(&self) -> Fut<'_, Result<Audit>> {
-        Box::pin(async move { Ok(audit(all(&self.core, 0).await?)) })
+        Box::pin(async move {
+            let between = sequences::mismatches(&self.core).await?;
+            Ok(audit(all(&self.core, 0).await?, between))
+        })
     }
 
     fn runnable(&self, now: i64) -> Fut<'_, Result<u64>> {
@@ -87,9 +92,8 @@ impl Books for Cluster {
     fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
         Box::pin(async move {
             let firsts = (0..self.core.options.partitions).map(async |partition| {
-                let first = list(self.core.redis.range(partition, "mailbox", 0, 1).await?).pop();
-                let stored = first.and_then(|entry| encode::entry(partition, entry, |_| 0));
-                Ok(stored.and_then(|stored| stored.envelope.ok()).map(|envelope| envelope.accepted))
+                let first = self.core.letters(partition, 0, None, 1).await?.pop();
+                Ok(first.and_then(|stored| stored.envelope.ok()).map(|envelope| envelope.accepted))
             });
             let firsts: Vec<Option<i64>> = join_all(firsts).await.into_iter().collect::<Result<_>>()?;
             Ok(firsts.into_iter().flatten().min())

@@ -1,22 +1,23 @@
 //! Commits under a lease: state first, then one call that does the rest in Redis. The proof that this
 //! is one effect is in the [module](super).
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use fred::types::Value;
-use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::{
     Core, encode,
-    mongo::{self, Saved, StateOp, Written},
+    mongo::{StateOp, Written},
+    open::{Opened, by_kind, open},
+    parcels::Leaving,
     place::Place,
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
     address::Address,
-    backend::{Commit, Lease, Loaded, Refused},
+    backend::{Commit, Lease, Refused},
     envelope::Position,
     error::Result,
 };
@@ -66,43 +67,42 @@ fn prepare(core: &Core, batch: &[Commit]) -> Result<Vec<Ready>> {
 }
 
 /// Before anything is made true in Redis of an actor whose state this lease has not written, writes of
-/// earlier leases are made impossible, and those that happened are finished.
+/// earlier leases are made impossible, and those that happened are finished. Stale, when the document is not the
+/// one that this owner knows: a stale owner wrote after the actor was opened, and what was decided since, by this
+/// commit or by those that come after it, was decided on a state that is not the last one.
 async fn claim_unwritten(core: &Core, lease: Lease, batch: &[Commit]) -> Result<()> {
     let place = &core.places[usize::from(lease.partition)];
-    let unclaimed = |commit: &&Commit| {
-        commit.state.is_none() && core.stateful(commit.address.kind()) && !place.claimed(lease.epoch, &commit.address)
-    };
-    let unclaimed: Vec<&Commit> = batch.iter().filter(unclaimed).collect();
+    let mut unclaimed: Vec<Address> = Vec::new();
+    for commit in batch.iter().filter(|commit| commit.state.is_none() && core.stateful(commit.address.kind())) {
+        match place.document(lease.epoch, &commit.address) {
+            Some(document) if commit.seen.is_some_and(|seen| seen != document.rev) => return Err(Fault::Stale.into()),
+            Some(document) if document.claimed => {}
+            _ => unclaimed.push(commit.address.clone()),
+        }
+    }
     if unclaimed.is_empty() {
         return Ok(());
     }
-    let addresses: Vec<Address> = unclaimed.iter().map(|commit| commit.address.clone()).collect();
-    let claimed = claim(core, lease, &addresses).await?;
-    for (commit, claimed) in unclaimed.into_iter().zip(claimed) {
-        if commit.seen.is_some_and(|seen| seen != claimed.rev) {
-            // A stale owner wrote after the actor was opened: what was decided since was decided on a
-            // state that is not the last one.
+    let before: Vec<_> = unclaimed.iter().map(|address| place.document(lease.epoch, address)).collect();
+    let claimed = claim(core, lease, &unclaimed).await?;
+    for ((address, before), claimed) in unclaimed.iter().zip(before).zip(claimed) {
+        let rev = claimed.loaded.rev;
+        let decided = batch.iter().filter(|commit| commit.address == *address).filter_map(|commit| commit.seen);
+        let known = before.map(|document| document.rev).into_iter().chain(decided);
+        if claimed.finished || known.into_iter().any(|known| known != rev) {
             return Err(Fault::Stale.into());
         }
-        place.claim(lease.epoch, &commit.address);
+        place.saw(lease.epoch, address, rev, true);
     }
     Ok(())
 }
 
 /// Makes this lease the only one that writes these states, and finishes what earlier ones began.
-pub(super) async fn claim(core: &Core, lease: Lease, addresses: &[Address]) -> Result<Vec<Loaded>> {
+pub(super) async fn claim(core: &Core, lease: Lease, addresses: &[Address]) -> Result<Vec<Opened>> {
     for (kind, keys) in by_kind(addresses) {
         core.states.claim(kind, &keys, lease.epoch).await?;
     }
     open(core, lease, addresses).await
-}
-
-fn by_kind(addresses: &[Address]) -> HashMap<&str, Vec<&str>> {
-    let mut kinds: HashMap<&str, Vec<&str>> = HashMap::new();
-    for address in addresses {
-        kinds.entry(address.kind()).or_default().push(address.key());
-    }
-    kinds
 }
 
 /// Writes the states of a group; a commit whose state is not written goes no further.
@@ -134,7 +134,8 @@ async fn write_states(
     for (index, answer) in writing {
         answers[index] = match answer.await {
             Ok(Written::Yes) => {
-                place.claim(lease.epoch, &batch[index].address);
+                let from = batch[index].state.as_ref().map_or(0, |state| state.from);
+                place.saw(lease.epoch, &batch[index].address, from + 1, true);
                 Ok(())
             }
             Ok(Written::Conflict) => Err(Refused::Stale),
@@ -154,76 +155,44 @@ async fn finish(
     disturbed: bool,
     answers: &mut [Result<(), Refused>],
 ) {
-    let partition = lease.partition;
-    let place = &core.places[usize::from(partition)];
-    // Somebody may have finished one of these meanwhile: then each is looked at by itself.
-    let together = |commit: &Commit| !disturbed && encode::plain(commit);
     let written: Vec<usize> = (0..batch.len()).filter(|index| answers[*index].is_ok()).collect();
-    let (plain, others): (Vec<usize>, Vec<usize>) = written.into_iter().partition(|index| together(&batch[*index]));
+    let plain = |index: &usize| encode::plain(&batch[*index]);
+    let (plain, others): (Vec<usize>, Vec<usize>) = written.into_iter().partition(plain);
     if plain.is_empty() && others.is_empty() {
         return;
     }
-    let ends = match plain.is_empty() {
-        true => Vec::new(),
-        false => encode::ends(plain.iter().map(|index| &batch[*index])),
+    let sent = match call(core, lease, batch, &ready, &plain, &others).await {
+        // A message that was only to be ended is gone: each commit is looked at by itself.
+        Some(Answer::Apart) => {
+            let all: Vec<usize> = plain.iter().chain(&others).copied().collect();
+            (Vec::new(), call(core, lease, batch, &ready, &[], &all).await, all)
+        }
+        answer => (plain, answer, others),
     };
-    let mut args = vec![number(lease.epoch), number(place.next_serial()), arg(ends)];
-    let mut ready: Vec<Option<Ready>> = ready.into_iter().map(Some).collect();
-    let mut outboxes = Vec::with_capacity(others.len());
-    for index in &others {
-        let Some(ready) = ready[*index].take() else { continue };
-        args.push(arg(ready.blob(&batch[*index])));
-        outboxes.push(ready.outbox);
-    }
-    let Some(answer) = persist(core, partition, args).await else {
+    let (plain, Some(Answer::Done { gone, sent }), others) = sent else {
+        let (plain, _, others) = sent;
         plain.iter().chain(&others).for_each(|index| answers[*index] = Err(Refused::Stale));
         return;
     };
-    let mut parts = list(answer).into_iter();
-    let gone = parts.next().map(list).unwrap_or_default();
-    let ended = parts.next().as_ref().map_or(0, int) as usize;
-    // Three numbers for each that left; none of those of a commit that was refused.
-    let sent = match parts.next() {
-        Some(Value::Array(sent)) => Some(sent),
-        _ => None,
-    };
-    let expected: usize = plain.iter().map(|index| batch[*index].done.len()).sum();
-    let none = ended == 0 && plain.iter().all(|index| batch[*index].state.is_none());
-    if ended != expected && !none {
-        error!(partition, expected, ended, "some messages that were handled were no longer there");
-    }
+    let place = &core.places[usize::from(lease.partition)];
     for index in &plain {
-        let done = &batch[*index].done;
-        answers[*index] = match done.first() {
-            _ if ended == expected => Ok(()),
-            Some(first) if none => Err(Refused::Gone(first.position)),
-            // Which ones, only starting over tells.
-            _ => Err(Refused::Stale),
-        };
-        place.ended(done.iter().map(|done| done.position.number()));
+        place.ended(batch[*index].done.iter().map(|done| done.position.number()));
     }
     let known = sent.is_some();
+    let sent = sent.unwrap_or_default().into_iter();
     let mut notes =
-        Notes { place, sent: sent.unwrap_or_default().into_iter(), leaving: Vec::new(), mail: false, timer: false };
-    for ((index, outbox), gone) in others.into_iter().zip(outboxes).zip(gone) {
-        let (commit, number) = (&batch[index], int(&gone) as u64);
-        if number > 0 {
-            // A written state was finished by whoever found it unfinished, and nobody else takes
-            // messages out of this mailbox.
-            match (&commit.state, disturbed) {
-                (None, _) => answers[index] = Err(Refused::Gone(Position::new(partition, number))),
-                (Some(_), true) => {}
-                (Some(_), false) => {
-                    error!(partition, number, address = %commit.address, "a message that was handled is not there");
-                    answers[index] = Err(Refused::Stale);
-                }
-            }
+        Notes { place, epoch: lease.epoch, era: place.era(), sent, leaving: Vec::new(), mail: false, timer: false };
+    let mut ready: Vec<Option<Ready>> = ready.into_iter().map(Some).collect();
+    for (index, gone) in others.into_iter().zip(gone) {
+        let commit = &batch[index];
+        if gone > 0 {
+            answers[index] = refusal(lease, commit, gone, disturbed);
             continue;
         }
         notes.timer |= !commit.deferred.is_empty() || commit.journals.iter().any(|written| written.wake);
         place.ended(commit.done.iter().map(|done| done.position.number()));
-        if known {
-            outbox.into_iter().for_each(|parcel| notes.left(parcel));
+        if let Some(ready) = ready[index].take().filter(|_| known) {
+            ready.outbox.into_iter().for_each(|parcel| notes.left(parcel));
         }
     }
     if !known {
@@ -238,11 +207,64 @@ async fn finish(
     place.notify(mail, timer);
 }
 
+/// What becomes of a commit one of whose messages is gone, so that nothing of it was done in Redis.
+fn refusal(lease: Lease, commit: &Commit, number: u64, disturbed: bool) -> Result<(), Refused> {
+    match (&commit.state, disturbed) {
+        (None, _) => Err(Refused::Gone(Position::new(lease.partition, number))),
+        // A written state was finished by the one who found it unfinished.
+        (Some(_), true) => Ok(()),
+        (Some(_), false) => {
+            let partition = lease.partition;
+            error!(partition, number, address = %commit.address, "a message that was handled is not there");
+            Err(Refused::Stale)
+        }
+    }
+}
+
+/// What the function says of a group.
+enum Answer {
+    /// For each of the others 0, or the number of a message that is gone; and three numbers for each message that
+    /// left, none of those of a commit that was refused. Nothing of the latter when the group had come before.
+    Done { gone: Vec<u64>, sent: Option<Vec<Value>> },
+    /// Nothing was done: a message that was only to be ended is gone.
+    Apart,
+}
+
+/// Calls the function for a group; nothing when the lease is over.
+async fn call(
+    core: &Core,
+    lease: Lease,
+    batch: &[Commit],
+    ready: &[Ready],
+    plain: &[usize],
+    others: &[usize],
+) -> Option<Answer> {
+    let place = &core.places[usize::from(lease.partition)];
+    let ends = match plain.is_empty() {
+        true => Vec::new(),
+        false => encode::ends(plain.iter().map(|index| &batch[*index])),
+    };
+    let mut args = vec![number(lease.epoch), number(place.next_serial()), arg(ends)];
+    args.extend(others.iter().map(|index| arg(ready[*index].blob(&batch[*index]))));
+    let mut parts = list(persist(core, lease.partition, args).await?).into_iter();
+    let first = parts.next()?;
+    if first.as_str().is_some_and(|what| what == "apart") {
+        return Some(Answer::Apart);
+    }
+    let sent = match parts.next() {
+        Some(Value::Array(sent)) => Some(sent),
+        _ => None,
+    };
+    Some(Answer::Done { gone: list(first).iter().map(|gone| int(gone) as u64).collect(), sent })
+}
+
 /// What a group's answer says of its outboxes.
 struct Notes<'a> {
     place: &'a Place,
+    epoch: u64,
+    era: u64,
     sent: std::vec::IntoIter<Value>,
-    leaving: Vec<(u64, u64, encode::Parcel)>,
+    leaving: Vec<Leaving>,
     mail: bool,
     timer: bool,
 }
@@ -253,14 +275,14 @@ impl Notes<'_> {
         match (next(), next(), next()) {
             // To its own partition: it is there already, in the mailbox or among the deferred.
             (0, number, 0) => {
-                self.place.tail.push(number, &parcel.envelope, parcel.bytes.len());
+                self.place.tail.push(self.epoch, number, &parcel.envelope, parcel.bytes.len());
                 self.mail = true;
             }
             (0, number, _) => {
-                self.place.tail.pass(number);
+                self.place.tail.pass(self.epoch, number);
                 self.timer = true;
             }
-            (serial, _, seq) => self.leaving.push((serial, seq, parcel)),
+            (serial, _, seq) => self.leaving.push(Leaving { serial, era: self.era, seq, parcel }),
         }
     }
 }
@@ -283,73 +305,4 @@ async fn persist(core: &Core, partition: u16, args: Vec<Value>) -> Option<Value>
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(1));
     }
-}
-
-/// The saved states, for the owner: first what is saved, then whether the lease still holds, so that
-/// whoever takes the partition later reads what is written on top of this.
-pub(super) async fn open(core: &Core, lease: Lease, addresses: &[Address]) -> Result<Vec<Loaded>> {
-    let stateful: Vec<Address> = addresses.iter().filter(|a| core.stateful(a.kind())).cloned().collect();
-    let mut saved: HashMap<(String, String), Saved> = HashMap::new();
-    let kinds = by_kind(&stateful);
-    let found = join_all(kinds.iter().map(|(kind, keys)| mongo::load(&core.states, kind, keys))).await;
-    for (kind, found) in kinds.keys().zip(found) {
-        saved.extend(found?.into_iter().map(|one| (((*kind).to_owned(), one.key.clone()), one)));
-    }
-    let saved: Vec<Saved> = addresses
-        .iter()
-        .map(|address| saved.remove(&(address.kind().to_owned(), address.key().to_owned())).unwrap_or_default())
-        .collect();
-    let mut flags = flags(core, lease, addresses, &saved).await?;
-    let unfinished: Vec<usize> = (0..saved.len()).filter(|index| flags[*index] & 2 != 0).collect();
-    let mut finished: Vec<Vec<Position>> = vec![Vec::new(); saved.len()];
-    if !unfinished.is_empty() {
-        let positions = redo(core, lease, unfinished.iter().map(|index| &saved[*index])).await?;
-        for (index, positions) in unfinished.into_iter().zip(positions) {
-            finished[index] = positions;
-        }
-        flags = self::flags(core, lease, addresses, &saved).await?;
-    }
-    let loaded = |((saved, flags), finished): ((Saved, i64), Vec<Position>)| Loaded {
-        rev: saved.rev,
-        doc: saved.doc,
-        parked: flags & 1 != 0,
-        finished,
-    };
-    Ok(saved.into_iter().zip(flags).zip(finished).map(loaded).collect())
-}
-
-async fn flags(core: &Core, lease: Lease, addresses: &[Address], saved: &[Saved]) -> Result<Vec<i64>> {
-    let mut args = vec![number(lease.epoch)];
-    for (address, saved) in addresses.iter().zip(saved) {
-        args.push(arg(format!("{}/{}", address.kind(), address.key())));
-        // A redo of another partition was finished before its key moved here: see `resize::prepare`.
-        let witness = saved.redo.as_ref().filter(|(witness, _)| witness.partition() == lease.partition);
-        args.push(number(witness.map_or(0, |(witness, _)| witness.number())));
-    }
-    Ok(list(core.redis.call(lease.partition, "open", args).await?).iter().map(int).collect())
-}
-
-/// Finishes commits whose states are written and whose messages still wait: which messages those are,
-/// of each.
-async fn redo<'a>(
-    core: &Core,
-    lease: Lease,
-    unfinished: impl Iterator<Item = &'a Saved>,
-) -> Result<Vec<Vec<Position>>> {
-    let mut args = vec![number(lease.epoch)];
-    for saved in unfinished {
-        if let Some((witness, blob)) = &saved.redo {
-            args.push(number(witness.number()));
-            args.push(arg(blob.clone()));
-        }
-    }
-    let place = &core.places[usize::from(lease.partition)];
-    // Said before it is sent, on the connection that commits use too: whoever does not see this sends
-    // its commit first.
-    place.redo();
-    let finished = list(core.written(lease.partition, "redo", args).await?);
-    place.look_again();
-    place.outbox.look_again();
-    let position = |number: &Value| Position::new(lease.partition, int(number) as u64);
-    Ok(finished.into_iter().map(|numbers| list(numbers).iter().map(position).collect()).collect())
 }

@@ -1,8 +1,9 @@
 //! What commits, messages and results look like in Redis, both ways. Stored names and numbers are an
 //! interface with the past: the functions read and writes the same.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use fred::types::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,7 +23,10 @@ use crate::{
     error::Failure,
 };
 
-fn home(home: Home) -> i64 {
+/// The latest time that a message can wait for, in milliseconds since the Unix epoch: the year 142,000.
+const FAR: i64 = 1 << 52;
+
+pub(super) fn home(home: Home) -> i64 {
     match home {
         Home::Mailbox => 0,
         Home::Deferred => 1,
@@ -78,8 +82,8 @@ fn failures(list: &[Failure]) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub(super) struct Parcel {
     pub(super) to: u16,
-    pub(super) head: Vec<u8>,
-    pub(super) bytes: Vec<u8>,
+    pub(super) head: Bytes,
+    pub(super) bytes: Bytes,
     pub(super) envelope: Arc<Envelope>,
 }
 
@@ -88,8 +92,8 @@ impl Parcel {
         let envelope = sent.envelope.clone();
         Ok(Self {
             to: envelope.to.partition(partitions),
-            head: head(&envelope, sent.due, None, None),
-            bytes: serde_json::to_vec(&*envelope)?,
+            head: head(&envelope, sent.due, None, None).into(),
+            bytes: serde_json::to_vec(&*envelope)?.into(),
             envelope,
         })
     }
@@ -103,7 +107,8 @@ pub(super) fn head(
     idempotency: Option<&Idempotency>,
     fence: Option<&Fence>,
 ) -> Vec<u8> {
-    let due = due.filter(|due| *due > envelope.accepted);
+    // Lua's numbers are exact up to 2^53: what is due later than any calendar knows is due then.
+    let due = due.filter(|due| *due > envelope.accepted).map(|due| due.min(FAR));
     if due.is_none() && idempotency.is_none() && fence.is_none() {
         return Vec::new();
     }
@@ -138,7 +143,7 @@ pub(super) fn commit(commit: &Commit, outbox: &[Parcel]) -> Vec<u8> {
     commit.done.iter().for_each(|one| done(&mut packer, commit.at, one));
     packer.array(commit.deferred.len() * 5);
     for deferral in &commit.deferred {
-        packer.int(deferral.position.number() as i64).int(home(deferral.home)).int(deferral.due.max(1));
+        packer.int(deferral.position.number() as i64).int(home(deferral.home)).int(deferral.due.clamp(1, FAR));
         packer.int(deferral.attempts.into()).bytes(&failures(&deferral.failures));
     }
     packer.array(commit.parked.len() * 2);
@@ -197,43 +202,52 @@ pub(super) fn plain(commit: &Commit) -> bool {
     only && commit.journals.is_empty() && !commit.done.is_empty() && commit.done.iter().all(ends)
 }
 
-/// Results of this many messages lie in one hash; the functions know it too.
-const BUCKET: u64 = 4096;
+/// So many numbers lie in one hash; the functions know it too.
+const SLAB: u64 = 512;
 
-/// All [plain] commits of a group as one: `{completed failed bytes ids numbers results}`.
+/// All [plain] commits of a group as one: `{completed failed bytes slabs results ended}`.
 pub(super) fn ends<'a>(commits: impl Iterator<Item = &'a Commit>) -> Vec<u8> {
-    let (mut completed, mut failed, mut bytes, mut numbers) = (0, 0, 0, Vec::new());
-    let mut results: std::collections::BTreeMap<u64, Vec<(u64, Vec<u8>)>> = Default::default();
+    let (mut completed, mut failed, mut bytes, mut at) = (0, 0, 0, 0);
+    let mut slabs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut results: BTreeMap<u64, Vec<(u64, Vec<u8>)>> = BTreeMap::new();
     for commit in commits {
+        at = at.max(commit.at);
         for done in &commit.done {
             let number = done.position.number();
-            numbers.push(number);
+            slabs.entry(number / SLAB).or_default().push(number);
             bytes += done.size;
             match done.outcome {
                 Outcome::Completed(_) => completed += 1,
                 _ => failed += 1,
             }
             if let (_, Some(body)) = outcome(commit.at, done) {
-                results.entry(number / BUCKET).or_default().push((number, body));
+                results.entry(number / SLAB).or_default().push((number, body));
             }
         }
     }
     let mut packer = Packer::default();
     packer.array(6).int(completed).int(failed).int(bytes as i64);
-    packer.array(numbers.len());
-    for number in &numbers {
-        packer.bytes(format!("{number}-0").as_bytes());
-    }
-    packer.array(numbers.len());
-    for number in &numbers {
-        packer.bytes(number.to_string().as_bytes());
+    packer.array(slabs.len() * 2);
+    for (slab, numbers) in slabs {
+        packer.int(slab as i64).array(numbers.len());
+        for number in numbers {
+            packer.bytes(number.to_string().as_bytes());
+        }
     }
     packer.array(results.len() * 2);
-    for (bucket, pairs) in results {
-        packer.int(bucket as i64).array(pairs.len() * 2);
+    for (slab, pairs) in &results {
+        packer.int(*slab as i64).array(pairs.len() * 2);
         for (number, body) in pairs {
-            packer.bytes(number.to_string().as_bytes()).bytes(&body);
+            packer.bytes(number.to_string().as_bytes()).bytes(body);
         }
+    }
+    let kept: usize = results.values().map(Vec::len).sum();
+    packer.array(if kept > 0 { kept + 1 } else { 0 });
+    if kept > 0 {
+        packer.int(at);
+        results.values().flatten().for_each(|(number, _)| {
+            packer.int(*number as i64);
+        });
     }
     packer.done()
 }
@@ -264,14 +278,20 @@ pub(super) fn fresh(position: Position, bytes: &[u8], attempts: u32) -> Stored {
     }
 }
 
-/// An entry of the mailbox stream: `[id, [m, envelope]]`. One that somebody else wrote there is a
-/// message that cannot be read.
-pub(super) fn entry(partition: u16, entry: Value, attempts: impl Fn(u64) -> u32) -> Option<Stored> {
-    let mut parts = super::redis::list(entry).into_iter();
-    let id = parts.next()?.into_string()?;
-    let number: u64 = id.split_once('-')?.0.parse().ok()?;
-    let bytes = super::redis::list(parts.next()?).into_iter().nth(1).map(raw).unwrap_or_default();
-    Some(fresh(Position::new(partition, number), &bytes, attempts(number)))
+/// Number and envelope, repeated. What cannot be read is a message that cannot be read.
+pub(super) fn letters(partition: u16, values: &[Value], attempts: impl Fn(u64) -> u32) -> Vec<Stored> {
+    let one = |pair: &[Value]| {
+        let number = int(&pair[0]) as u64;
+        fresh(Position::new(partition, number), &raw(pair[1].clone()), attempts(number))
+    };
+    values.chunks_exact(2).map(one).collect()
+}
+
+/// An entry of the outbox: receiver, era, sequence, what is said of the message, envelope.
+pub(super) fn leaving(packed: &[u8]) -> Option<(u16, u64, u64, Vec<u8>, Vec<u8>)> {
+    let mut read = Unpacker::array(packed, 5)?;
+    let (to, era, seq) = (read.int()? as u16, read.int()? as u64, read.int()? as u64);
+    Some((to, era, seq, read.bytes()?.to_vec(), read.bytes()?.to_vec()))
 }
 
 /// A deferred message: `{due parked kind key failures envelope}`.

@@ -3,9 +3,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Cluster, append, encode,
+    Cluster, Core, append, encode,
     pack::Packer,
-    redis::{arg, int, list, number},
+    redis::{Fault, arg, int, list, number},
 };
 use crate::{
     address::Address,
@@ -13,6 +13,35 @@ use crate::{
     envelope::Position,
     error::Result,
 };
+
+/// Bytes read at once.
+const PAGE: u64 = 4 << 20;
+
+impl Core {
+    /// Messages in a mailbox after a number, up to another one. Where this node owns the partition, the lease is
+    /// looked at too: an owner that has nothing to do finds so that it is one no more.
+    pub(super) async fn letters(
+        &self,
+        partition: u16,
+        after: u64,
+        to: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Stored>> {
+        let place = &self.places[usize::from(partition)];
+        let epoch = place.epoch();
+        let owner = if epoch == 0 { String::new() } else { epoch.to_string() };
+        let to = to.map_or_else(String::new, |to| to.to_string());
+        let args = vec![number(owner), number(after), number(to), number(limit), number(PAGE)];
+        let found = match self.redis.look(partition, "read", args).await {
+            Err(Fault::Cold) => {
+                self.warm(partition).await?;
+                return Err(Fault::Stale.into());
+            }
+            found => list(found?),
+        };
+        Ok(encode::letters(partition, &found, |number| place.attempts(number)))
+    }
+}
 
 impl Mailbox for Cluster {
     fn partitions(&self) -> u16 {
@@ -43,19 +72,13 @@ impl Mailbox for Cluster {
             return Box::pin(std::future::ready(Ok(found)));
         }
         Box::pin(async move {
-            let entries = list(self.core.redis.range(partition, "mailbox", after.number(), limit).await?);
-            let attempts = |number| place.attempts(number);
-            Ok(entries.into_iter().filter_map(|entry| encode::entry(partition, entry, attempts)).collect())
+            self.core.letters(partition, after.number(), None, limit).await
         })
     }
 
     fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
-        let place = &self.core.places[usize::from(partition)];
-        Box::pin(async move {
-            let found = self.core.redis.between(partition, from.number(), to.number(), limit).await?;
-            let attempts = |number| place.attempts(number);
-            Ok(list(found).into_iter().filter_map(|entry| encode::entry(partition, entry, attempts)).collect())
-        })
+        let after = from.number().saturating_sub(1);
+        Box::pin(async move { self.core.letters(partition, after, Some(to.number()), limit).await })
     }
 
     fn signals(&self, partition: u16) -> Arc<Signals> {

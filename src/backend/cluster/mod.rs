@@ -56,21 +56,26 @@ mod meta;
 mod mongo;
 mod moved;
 mod nodes;
+mod open;
 mod outbox;
 mod pack;
+mod parcels;
 mod pauses;
 mod place;
 mod redis;
 mod requests;
 mod resize;
+mod sequences;
 mod sessions;
 mod shares;
 mod states;
 mod tail;
+mod touched;
+mod warm;
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -80,7 +85,14 @@ use dashmap::DashMap;
 use fred::types::Value;
 use tokio::sync::mpsc;
 
-use self::{append::Item, meta::Meta, mongo::States, nodes::Membership, place::Place, redis::Redis};
+use self::{
+    append::Item,
+    meta::Meta,
+    mongo::States,
+    nodes::Membership,
+    place::Place,
+    redis::{Fault, Redis},
+};
 pub use self::{
     durability::Accept,
     resize::{Doing, Moves, Progress, Resize, Resized},
@@ -128,6 +140,8 @@ pub struct Cluster {
 
 /// What everything in here shares.
 struct Core {
+    /// Itself, for work that goes on by itself.
+    this: Weak<Core>,
     options: Options,
     redis: Redis,
     states: States,
@@ -258,7 +272,8 @@ impl Core {
         let (lanes, queues): (Vec<_>, Vec<_>) = (0..redis.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let (post, letters) = mpsc::unbounded_channel();
         let (limits, wishes) = limits::Ways::new();
-        let core = Arc::new(Self {
+        let core = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             redis,
             states,
             meta,
@@ -325,15 +340,8 @@ impl Core {
         let _ = self.lanes[self.redis.lane(partition)].send(item);
     }
 
-    /// Calls a function that changes a partition, and answers when that is as durable as configured.
-    async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
-        let answer = self.redis.call(partition, function, args).await?;
-        self.durable.wait(&self.redis, partition).await?;
-        Ok(answer)
-    }
-
     /// Calls a function about the whole store, likewise.
-    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, redis::Fault> {
+    async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         let answer = self.redis.meta(function, args).await?;
         self.durable.wait_meta(&self.redis).await?;
         Ok(answer)

@@ -18,22 +18,29 @@ use tracing::{info, warn};
 use super::{
     Cluster, Core,
     meta::Meta,
+    mongo::partitions::Reserved,
     outbox,
     redis::{arg, int, list, number},
+    warm::Standing,
 };
 use crate::{
     backend::{Acquired, Fut, Lease, Leases, Member, NodeInfo, Nodes, Owner},
     clock::Clock,
-    error::Result,
+    error::{Error, Result},
 };
 
 /// What a node that heard nothing looks at now and then: letters are sent at most once.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often taking a partition is tried, each time with another epoch.
+const TRIES: usize = 5;
+
 /// This node among the others.
 #[derive(Default)]
 pub(super) struct Membership {
     me: AtomicU64,
+    /// Drawn at random whenever it joins: a server that was rolled back may give a number twice.
+    token: AtomicU64,
     beat: AtomicU64,
     inner: Mutex<Inner>,
 }
@@ -43,13 +50,19 @@ struct Inner {
     info: NodeInfo,
     /// The highest number any node had at the last beat.
     highest: u64,
-    /// Who was there at the last beat.
-    alive: Vec<u64>,
+    /// Number and token of each member at the last beat.
+    alive: Vec<(u64, String)>,
 }
 
 impl Membership {
+    /// This node's number.
     pub(super) fn me(&self) -> u64 {
         self.me.load(Ordering::SeqCst)
+    }
+
+    /// What tells this node from another one with its number.
+    pub(super) fn token(&self) -> u64 {
+        self.token.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,9 +87,12 @@ pub(super) async fn join(core: &Core) -> Result<()> {
     let before = membership.me();
     if before != 0 {
         // It begins anew: nobody waits for what it was.
-        core.redis.nodes("leave", vec![number(before)]).await?;
+        core.redis.nodes("leave", vec![number(before), number(membership.token())]).await?;
     }
-    let me = int(&core.redis.nodes("join", vec![arg(membership.info())]).await?) as u64;
+    // Half of the random bits: the other half are the version's, and no number of Lua's has more than 53.
+    let token = uuid::Uuid::new_v4().as_u64_pair().0 >> 16;
+    let me = int(&core.redis.nodes("join", vec![number(token), arg(membership.info())]).await?) as u64;
+    membership.token.store(token, Ordering::SeqCst);
     core.redis.listen(before, me).await?;
     membership.beat.store(1, Ordering::SeqCst);
     membership.me.store(me, Ordering::SeqCst);
@@ -91,50 +107,94 @@ async fn join_to_serve(core: &Core) -> Result<()> {
     let meta = Meta::read(&core.redis).await.and_then(|meta| meta.serves(core.options.partitions));
     if meta.is_err() {
         // If this does not happen either, the others will notice.
-        let _ = core.redis.nodes("leave", vec![number(core.me())]).await;
+        let _ = leave(core).await;
     }
     meta
+}
+
+/// Leaves the others.
+pub(super) async fn leave(core: &Core) -> Result<()> {
+    core.redis.nodes("leave", vec![number(core.me()), number(core.membership.token())]).await?;
+    Ok(())
 }
 
 pub(super) async fn beat(core: &Core) -> Result<Vec<Member>> {
     let membership = &core.membership;
     let beat = membership.beat.fetch_add(1, Ordering::SeqCst) + 1;
-    let args = vec![number(membership.me()), number(beat), arg(membership.info())];
+    let args = vec![number(membership.me()), number(membership.token()), number(beat), arg(membership.info())];
     let answer = list(core.redis.nodes("beat", args).await?);
-    let members: Vec<Member> = answer.get(1..).unwrap_or_default().chunks_exact(2).filter_map(member).collect();
+    let found = answer.get(1..).unwrap_or_default().chunks_exact(2).filter_map(member);
+    let (members, alive) = found.map(|(member, token)| (member.clone(), (member.id, token))).unzip();
     let mut inner = membership.lock();
     inner.highest = answer.first().map_or(0, int) as u64;
-    inner.alive = members.iter().map(|member| member.id).collect();
+    inner.alive = alive;
     Ok(members)
 }
 
-/// A number, and `<beat> <info>`.
-pub(super) fn member(pair: &[Value]) -> Option<Member> {
+/// A number, and `<beat> <token> <info>`: the member, and its token.
+pub(super) fn member(pair: &[Value]) -> Option<(Member, String)> {
     let id = pair[0].as_u64()?;
     let text = pair[1].as_string()?;
-    let (beat, info) = text.split_once(' ')?;
+    let (beat, rest) = text.split_once(' ')?;
+    let (token, info) = rest.split_once(' ')?;
     // A newer build may say more of itself, an older one less.
-    Some(Member { id, beat: beat.parse().ok()?, info: serde_json::from_str(info).unwrap_or_default() })
+    let member = Member { id, beat: beat.parse().ok()?, info: serde_json::from_str(info).unwrap_or_default() };
+    Some((member, token.to_owned()))
 }
 
+/// Takes a partition, unless another living node has it: with an epoch from MongoDB, on a server that has
+/// confirmed the partition.
 pub(super) async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired> {
+    for _ in 0..TRIES {
+        let standing = core.standing(partition).await?;
+        if standing.cold {
+            core.warm(partition).await?;
+            continue;
+        }
+        if let Some(node) = held(core, &standing) {
+            return Ok(Acquired::Held(node));
+        }
+        let reserved = core.reserve(partition, &standing).await?;
+        if let Some(acquired) = acquire_under(core, partition, reserved).await? {
+            return Ok(acquired);
+        }
+    }
+    Err(Error::new(format!("partition {partition} changes hands too often to be taken")).code("redis"))
+}
+
+/// The living node that has a partition, if it is another one. The function looks again: this spares MongoDB a
+/// write for each partition that cannot be had.
+fn held(core: &Core, standing: &Standing) -> Option<u64> {
+    let (owner, inner) = (standing.owner, core.membership.lock());
+    let mine = owner == core.me() && standing.token == core.membership.token().to_string();
+    let lives = owner > inner.highest || inner.alive.contains(&(owner, standing.token.clone()));
+    (owner != 0 && !mine && lives).then_some(owner)
+}
+
+async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> Result<Option<Acquired>> {
     let args = {
         let inner = core.membership.lock();
-        let mut args = vec![number(core.me()), number(inner.highest)];
-        args.extend(inner.alive.iter().map(number));
+        let (me, token) = (core.me(), core.membership.token());
+        let mut args = [me, token, inner.highest, reserved.epoch, reserved.limit].map(number).to_vec();
+        args.extend(inner.alive.iter().flat_map(|(id, token)| [number(id), arg(token.clone())]));
         args
     };
     let answer: Vec<i64> = list(core.written(partition, "acquire", args).await?).iter().map(int).collect();
-    let at = |index: usize| answer.get(index).copied().unwrap_or(0) as u64;
-    let epoch = at(0);
-    if epoch == 0 {
-        return Ok(Acquired::Held(at(1)));
+    let at = |index: usize| answer.get(index).copied().unwrap_or(0);
+    match at(0) {
+        0 => return Ok(Some(Acquired::Held(at(1) as u64))),
+        // Another one has taken it meanwhile, with a later epoch.
+        -1 => return Ok(None),
+        _ => {}
     }
+    let (epoch, last, era) = (at(0) as u64, at(2) as u64, at(3) as u64);
     let attempts: HashMap<u64, u32> =
-        answer.get(3..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
-    core.places[usize::from(partition)].enter(epoch, attempts);
+        answer.get(5..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
+    let place = &core.places[usize::from(partition)];
+    place.accepted(era, last);
+    place.enter(epoch, era, attempts);
     core.runtime.spawn(outbox::deliver(core.clone(), partition, epoch));
-    Ok(Acquired::Taken(Lease { partition, epoch, clean: at(1) == 1, last: at(2) }))
+    Ok(Some(Acquired::Taken(Lease { partition, epoch, clean: at(1) == 1, last })))
 }
 
 impl Leases for Cluster {
@@ -145,10 +205,7 @@ impl Leases for Cluster {
 
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
         Box::pin(async move {
-            let place = &self.core.places[usize::from(lease.partition)];
-            if place.epoch() == lease.epoch {
-                place.leave();
-            }
+            self.core.places[usize::from(lease.partition)].leave_epoch(lease.epoch);
             self.core.written(lease.partition, "release", vec![number(lease.epoch)]).await?;
             Ok(())
         })
@@ -157,7 +214,7 @@ impl Leases for Cluster {
     fn owners(&self) -> Fut<'_, Result<Vec<Owner>>> {
         Box::pin(async move {
             let owners = (0..self.core.options.partitions).map(async |partition| {
-                let key = format!("{}:lease", self.core.redis.key(partition));
+                let key = format!("{}:head", self.core.redis.key(partition));
                 let found = list(self.core.redis.fields(key, &["owner", "epoch"]).await?);
                 let at = |index: usize| found.get(index).map_or(0, int) as u64;
                 Ok(Owner { node: at(0), epoch: at(1) })
@@ -198,10 +255,7 @@ impl Nodes for Cluster {
     }
 
     fn leave(&self) -> Fut<'_, Result<()>> {
-        Box::pin(async move {
-            self.core.redis.nodes("leave", vec![number(self.core.me())]).await?;
-            Ok(())
-        })
+        Box::pin(leave(&self.core))
     }
 
     fn post(&self, node: u64, letter: Vec<u8>) -> Fut<'_, Result<bool>> {

@@ -1,195 +1,214 @@
-//! Delivering what left a partition to the others. What is in `:outbox` was put there by the very call
-//! that ended the message that sent it; it stays until its receiver has it.
+//! Delivering what left a partition to the others. What is in `:out` was put there by the very call that ended
+//! the message that sent it; it stays until its receiver has it.
 //!
-//! Invariant: for each receiver, parcels are sent in order of their sequence, and the next ones only
-//! after the receiver said it has those before. The receiver takes each sequence once, so it does not
-//! matter who sends, how often, or that a stale owner still does.
+//! Invariant: for each receiver, parcels are sent in order of their serial, which is that of their sequence, one
+//! delivery at a time. Each parcel names its own sequence, and the receiver takes each once and skips none: so it
+//! does not matter who sends, how often, or that a stale owner still does.
+//!
+//! A receiver that does not answer holds up itself alone: each has a [queue](super::parcels) and a pace of its
+//! own. Memory is bounded: what a receiver has beyond its share is read from Redis when its turn comes.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use fred::types::Value;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Notify, oneshot};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::{
-    Core,
+    Core, Fault,
     append::{Delivery, Item, NotReceived},
-    encode::Parcel,
-    redis::{list, raw},
+    encode::{self, Parcel},
+    parcels::{Leaving, Parcels},
+    redis::{int, list, number, raw},
 };
 
-/// Most parcels on their way at once.
-const BATCH: usize = 1024;
-
-/// A parcel with its place in the outbox.
-pub(super) struct Leaving {
-    serial: u64,
-    seq: u64,
-    parcel: Parcel,
-}
+/// Most parcels and bytes of one delivery.
+const BATCH: usize = 512;
+const BATCH_BYTES: usize = 1 << 20;
+/// Entries and bytes read at once.
+const PAGE: usize = 1024;
+const PAGE_BYTES: usize = 4 << 20;
+/// After so many gaps what is missing is given up: the receiver's server has lost it.
+const GAPS: u32 = 3;
+/// How long to wait before a delivery is tried again, at first and at most.
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(2);
 
 /// What has left a partition and has not arrived.
 #[derive(Default)]
 pub(super) struct Outbox {
-    queue: Mutex<VecDeque<Leaving>>,
-    /// There may be more in Redis than in memory.
-    behind: AtomicBool,
+    parcels: Mutex<Parcels>,
     wake: Notify,
-    /// Parcels on their way.
-    open: AtomicU64,
+    /// Rises when all that is in memory is forgotten.
+    starts: AtomicU64,
 }
 
 impl Outbox {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Leaving>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Parcels> {
+        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Parcels that a commit has just put there, in order.
-    pub(super) fn push(&self, leaving: impl Iterator<Item = (u64, u64, Parcel)>) {
-        self.lock().extend(leaving.map(|(serial, seq, parcel)| Leaving { serial, seq, parcel }));
+    pub(super) fn push(&self, leaving: impl Iterator<Item = Leaving>) {
+        let mut parcels = self.lock();
+        leaving.for_each(|leaving| parcels.push(leaving));
+        drop(parcels);
         self.wake.notify_one();
     }
 
     /// Looks into Redis for what is there.
     pub(super) fn look_again(&self) {
-        self.behind.store(true, Ordering::SeqCst);
+        self.lock().look_again();
         self.wake.notify_one();
     }
 
     /// Forgets what the last owner knew.
     pub(super) fn restart(&self) {
-        self.lock().clear();
-        self.look_again();
+        *self.lock() = Parcels::default();
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        self.wake.notify_one();
     }
+}
+
+/// How deliveries to a receiver go.
+#[derive(Default)]
+struct Pace {
+    gaps: u32,
+    failed: u32,
+    /// Not before.
+    again: Option<Instant>,
+}
+
+/// How a delivery ended.
+struct Sent {
+    to: u16,
+    leaving: Vec<Leaving>,
+    result: Result<(), NotReceived>,
 }
 
 /// Delivers for the owner of a partition, until its lease is over.
 pub(super) async fn deliver(core: Arc<Core>, partition: u16, epoch: u64) {
     let place = core.places[usize::from(partition)].clone();
-    let mut gaps = 0;
-    while place.epoch() == epoch && !core.closed() {
-        if place.outbox.behind.swap(false, Ordering::SeqCst)
-            && let Err(why) = refill(&core, partition).await
+    let starts = place.outbox.starts.load(Ordering::SeqCst);
+    let (mut paces, mut flying) = (BTreeMap::<u16, Pace>::new(), FuturesUnordered::new());
+    let mut arrived: Vec<u64> = Vec::new();
+    let over = || place.epoch() != epoch || place.outbox.starts.load(Ordering::SeqCst) != starts || core.closed();
+    while !over() {
+        let behind = place.outbox.lock().behind();
+        if let Some(after) = behind
+            && let Err(fault) = refill(&core, partition, epoch, after).await
         {
-            warn!(partition, why, "the outbox could not be read, trying again");
-            place.outbox.behind.store(true, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            warn!(partition, %fault, "the outbox could not be read, trying again");
+            tokio::time::sleep(AGAIN).await;
             continue;
         }
-        let batch: Vec<Leaving> = {
-            let mut queue = place.outbox.lock();
-            let most = queue.len().min(BATCH);
-            queue.drain(..most).collect()
-        };
-        if batch.is_empty() {
-            place.outbox.wake.notified().await;
-            continue;
+        let now = Instant::now();
+        let ready = |to: u16| paces.get(&to).and_then(|pace| pace.again).is_none_or(|again| again <= now);
+        let batches = place.outbox.lock().take(BATCH, BATCH_BYTES, ready);
+        for (to, leaving) in batches {
+            let force = paces.get(&to).is_some_and(|pace| pace.gaps > GAPS);
+            flying.push(send(&core, partition, to, leaving, force));
         }
-        place.outbox.open.fetch_add(1, Ordering::SeqCst);
-        let sent = send(&core, partition, batch, gaps > 3).await;
-        place.outbox.open.fetch_sub(1, Ordering::SeqCst);
-        match sent {
-            Ok(()) => gaps = 0,
-            Err(gap) => {
-                gaps = if gap { gaps + 1 } else { 0 };
-                // Whatever did not arrive is in Redis still, in order.
-                place.outbox.restart();
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        let next = paces.values().filter_map(|pace| pace.again).filter(|again| *again > now).min();
+        let pause = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            biased;
+            Some(Sent { to, leaving, result }) = flying.next(), if !flying.is_empty() => {
+                let pace = paces.entry(to).or_default();
+                match result {
+                    Ok(()) => {
+                        arrived.extend(leaving.iter().map(|leaving| leaving.serial));
+                        *pace = Pace::default();
+                        place.outbox.lock().arrived(to);
+                    }
+                    Err(why) => {
+                        pace.gaps = if matches!(why, NotReceived::Gap) { pace.gaps + 1 } else { 0 };
+                        if let NotReceived::Fault(fault) = why && pace.failed == 0 {
+                            warn!(from = partition, to, %fault, "not delivered, trying again");
+                        }
+                        pace.failed += 1;
+                        let wait = AGAIN * 2u32.pow(pace.failed.min(6) - 1);
+                        pace.again = Some(Instant::now() + wait.min(AGAIN_AT_MOST));
+                        match pace.gaps {
+                            0 => place.outbox.lock().put_back(to, leaving),
+                            _ => place.outbox.lock().again(to),
+                        }
+                    }
+                }
+            }
+            () = place.outbox.wake.notified() => {}
+            () = pause => {}
+        }
+        // Together, as far as nothing else has come meanwhile.
+        if !arrived.is_empty() && (flying.is_empty() || arrived.len() >= BATCH) {
+            remove(&core, partition, epoch, std::mem::take(&mut arrived)).await;
+        }
+    }
+    // What woke this one was meant for the next owner.
+    place.outbox.wake.notify_one();
+}
+
+/// Removes what has arrived. What cannot be removed now is sent again by the next owner, and known then.
+async fn remove(core: &Core, partition: u16, epoch: u64, arrived: Vec<u64>) {
+    for some in arrived.chunks(PAGE) {
+        let mut wait = AGAIN;
+        loop {
+            let args = std::iter::once(number(epoch)).chain(some.iter().map(number)).collect();
+            // Repeated it removes nothing more. Its loss is repeated work, so it need not be on a disk.
+            match core.redis.call(partition, "arrived", args).await {
+                Ok(_) | Err(Fault::Stale | Fault::Cold | Fault::Lost) => break,
+                Err(_) if core.closed() || core.places[usize::from(partition)].epoch() != epoch => return,
+                Err(fault) => warn!(partition, %fault, "what arrived could not be removed from the outbox, trying again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(AGAIN_AT_MOST);
         }
     }
 }
 
-/// Reads all that is in the outbox.
-async fn refill(core: &Core, partition: u16) -> Result<(), String> {
+/// Reads on in the outbox.
+async fn refill(core: &Core, partition: u16, epoch: u64, after: u64) -> Result<(), Fault> {
     let place = &core.places[usize::from(partition)];
-    let (mut found, mut after) = (Vec::new(), 0);
-    loop {
-        let page = core.redis.range(partition, "outbox", after, BATCH).await.map_err(|fault| fault.to_string())?;
-        let page = list(page);
-        let full = page.len() == BATCH;
-        for entry in page {
-            let leaving = read(entry).ok_or("an entry of the outbox cannot be read")?;
-            after = leaving.serial;
-            found.push(leaving);
-        }
-        if !full {
-            break;
-        }
+    place.outbox.lock().begin();
+    let args = [epoch, after, PAGE as u64, PAGE_BYTES as u64].map(number).into();
+    let page = list(core.redis.look(partition, "leaving", args).await?);
+    let mut found = Vec::with_capacity(page.len() / 2);
+    for pair in page.chunks_exact(2) {
+        let serial = int(&pair[0]) as u64;
+        let leaving = read(serial, raw(pair[1].clone()));
+        found.push(leaving.ok_or_else(|| Fault::Refused(format!("entry {serial} of the outbox cannot be read")))?);
     }
-    let mut queue = place.outbox.lock();
-    // Commits that came meanwhile are in both.
-    queue.retain(|leaving| leaving.serial > after);
-    for leaving in found.into_iter().rev() {
-        queue.push_front(leaving);
-    }
+    place.outbox.lock().found(after, found);
     Ok(())
 }
 
-/// `[<serial>-0, [q, …, s, …, h, …, e, …]]`
-fn read(entry: Value) -> Option<Leaving> {
-    let mut parts = list(entry).into_iter();
-    let serial = parts.next()?.into_string()?.split_once('-')?.0.parse().ok()?;
-    let fields = list(parts.next()?);
-    let field = |at: usize| fields.get(at).cloned();
-    let bytes = raw(field(7)?);
-    let parcel = Parcel {
-        to: field(1)?.as_u64()? as u16,
-        head: raw(field(5)?),
-        envelope: serde_json::from_slice(&bytes).ok()?,
-        bytes,
-    };
-    Some(Leaving { serial, seq: field(3)?.as_u64()?, parcel })
+/// `{to era seq head envelope}`
+fn read(serial: u64, packed: Vec<u8>) -> Option<Leaving> {
+    let (to, era, seq, head, bytes) = encode::leaving(&packed)?;
+    let envelope = serde_json::from_slice(&bytes).ok()?;
+    Some(Leaving { serial, era, seq, parcel: Parcel { to, head: head.into(), bytes: bytes.into(), envelope } })
 }
 
-/// Sends a batch, to all receivers at once; on failure, whether a receiver misses something before it.
-async fn send(core: &Core, partition: u16, batch: Vec<Leaving>, force: bool) -> Result<(), bool> {
-    let mut receivers: BTreeMap<u16, Vec<Leaving>> = BTreeMap::new();
-    for leaving in batch {
-        receivers.entry(leaving.parcel.to).or_default().push(leaving);
-    }
-    let mut failed = None;
-    let sent = join_all(receivers.into_iter().map(|(to, leaving)| send_to(core, partition, to, leaving, force))).await;
-    let mut arrived = Vec::new();
-    for result in sent {
-        match result {
-            Ok(serials) => arrived.extend(serials),
-            Err(gap) => failed = Some(failed.unwrap_or(false) | gap),
-        }
-    }
-    if !arrived.is_empty()
-        && let Err(fault) = core.redis.remove(partition, "outbox", arrived).await
-    {
-        warn!(partition, %fault, "what arrived could not be removed from the outbox, it is sent again");
-        return Err(false);
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-async fn send_to(core: &Core, from: u16, to: u16, leaving: Vec<Leaving>, force: bool) -> Result<Vec<u64>, bool> {
-    let Some(first) = leaving.first().map(|first| first.seq) else { return Ok(Vec::new()) };
-    let serials: Vec<u64> = leaving.iter().map(|leaving| leaving.serial).collect();
-    if force {
-        error!(from, to, first, "messages before this one are missing: Redis has lost some");
-    }
-    let parcels = leaving.into_iter().map(|leaving| leaving.parcel).collect();
+/// Sends parcels of one receiver and era.
+async fn send(core: &Core, from: u16, to: u16, leaving: Vec<Leaving>, force: bool) -> Sent {
+    let era = leaving.first().map_or(0, |first| first.era);
+    let parcels = leaving.iter().map(|leaving| (leaving.seq, leaving.parcel.clone())).collect();
     let (reply, answer) = oneshot::channel();
-    core.send(to, Item::Receive(Delivery { from, to, first, force, parcels, reply }));
-    match answer.await {
-        Ok(Ok(())) => Ok(serials),
-        Ok(Err(NotReceived::Gap)) => Err(true),
-        Ok(Err(NotReceived::Fault(fault))) => {
-            warn!(from, to, %fault, "not delivered, trying again");
-            Err(false)
-        }
-        Err(_) => Err(false),
-    }
+    core.send(to, Item::Receive(Delivery { from, to, era, force, parcels, reply }));
+    let closing = || Err(NotReceived::Fault(Fault::Refused("the store is closing".into())));
+    let result = answer.await.unwrap_or_else(|_| closing());
+    Sent { to, leaving, result }
 }
+

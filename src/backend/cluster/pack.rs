@@ -49,6 +49,31 @@ impl<'a> Unpacker<'a> {
         (found == len).then_some(Self(bytes))
     }
 
+    /// Opens an array of any length.
+    pub(super) fn any(mut bytes: &'a [u8]) -> Option<Self> {
+        decode::read_array_len(&mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// Goes into an array inside; how many values it has.
+    pub(super) fn nested(&mut self) -> Option<u32> {
+        decode::read_array_len(&mut self.0).ok()
+    }
+
+    /// Passes a number, bytes or nothing over.
+    pub(super) fn skip(&mut self) -> Option<()> {
+        let before = self.0;
+        if self.int().is_some() {
+            return Some(());
+        }
+        self.0 = before;
+        if self.bytes().is_some() {
+            return Some(());
+        }
+        self.0 = before;
+        decode::read_bool(&mut self.0).ok().map(drop)
+    }
+
     pub(super) fn int(&mut self) -> Option<i64> {
         // Lua's numbers are floating; those beyond its integers are written as such.
         let before = self.0;

@@ -1,7 +1,7 @@
-//! What a node keeps in memory of one partition. All of it can be forgotten: Redis knows.
+//! A node's memory of one partition. All of it can be forgotten: Redis and MongoDB know.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,8 +12,8 @@ use std::{
 use super::{Counter, outbox::Outbox, tail::Tail};
 use crate::{address::Address, backend::Signals};
 
-/// Claims remembered; beyond it they are made anew, which costs a write each and nothing else.
-const CLAIMS: usize = 100_000;
+/// Actors whose documents are remembered; beyond it they are read or claimed anew, which costs nothing else.
+const DOCUMENTS: usize = 32_768;
 
 /// One partition on this node.
 #[derive(Default)]
@@ -22,9 +22,15 @@ pub(super) struct Place {
     pub(super) outbox: Outbox,
     /// The epoch of the owner on this node; 0 when there is none.
     epoch: AtomicU64,
+    /// Of the sequences that this owner gives.
+    era: AtomicU64,
+    /// Of groups of commits, and of all other calls: each rises by one.
     serials: Counter,
+    calls: Counter,
     /// Held while a group of commits does its part in Redis.
     pub(super) finishing: tokio::sync::Mutex<()>,
+    /// Held while this node confirms the partition on a server that may have lost some of it.
+    pub(super) warming: tokio::sync::Mutex<()>,
     redos: AtomicU64,
     signals: Mutex<Arc<Signals>>,
     inner: Mutex<Inner>,
@@ -34,10 +40,28 @@ pub(super) struct Place {
 struct Inner {
     /// Attempts that were counted, of messages that have not ended.
     attempts: HashMap<u64, u32>,
-    /// Actors whose saved document has this epoch: no earlier owner can write it.
-    claims: HashSet<u64>,
+    /// Documents as this owner knows them, by the digest of their address.
+    documents: HashMap<u64, Document>,
     /// When this owner came.
     since: Option<Instant>,
+    /// The newest message that is known to have been accepted.
+    known: Known,
+}
+
+/// What an owner knows of an actor's document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Document {
+    /// The revision that this owner read or wrote last.
+    pub(super) rev: u64,
+    /// Whether the document has this owner's epoch: then no earlier owner can write it.
+    pub(super) claimed: bool,
+}
+
+/// The highest number that a node knows to have been accepted, and its era.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) era: u64,
+    pub(super) number: u64,
 }
 
 fn digest(address: &Address) -> u64 {
@@ -50,10 +74,15 @@ impl Place {
     }
 
     /// A new owner on this node: what the last one knew is forgotten.
-    pub(super) fn enter(&self, epoch: u64, attempts: HashMap<u64, u32>) {
+    pub(super) fn enter(&self, epoch: u64, era: u64, attempts: HashMap<u64, u32>) {
         *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
-        *self.lock() = Inner { attempts, claims: HashSet::new(), since: Some(Instant::now()) };
-        self.tail.forget();
+        {
+            let mut inner = self.lock();
+            let known = inner.known;
+            *inner = Inner { attempts, documents: HashMap::new(), since: Some(Instant::now()), known };
+        }
+        self.tail.start(epoch);
+        self.era.store(era, Ordering::SeqCst);
         self.epoch.store(epoch, Ordering::SeqCst);
         self.outbox.restart();
     }
@@ -61,11 +90,24 @@ impl Place {
     /// No owner on this node any more.
     pub(super) fn leave(&self) {
         self.epoch.store(0, Ordering::SeqCst);
+        self.tail.start(0);
         self.outbox.restart();
+    }
+
+    /// Ends the stay of one owner, unless a later one has come.
+    pub(super) fn leave_epoch(&self, epoch: u64) {
+        if self.epoch.compare_exchange(epoch, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.leave();
+        }
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The era in which this node took the partition.
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Ordering::SeqCst)
     }
 
     /// How long this node has owned the partition; nothing when it does not.
@@ -74,8 +116,14 @@ impl Place {
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// The next serial of a group of commits.
     pub(super) fn next_serial(&self) -> u64 {
         self.serials.next()
+    }
+
+    /// The next serial of any other call.
+    pub(super) fn next_call(&self) -> u64 {
+        self.calls.next()
     }
 
     /// Commits of earlier owners, or of this one while they are on their way, are about to be finished.
@@ -110,6 +158,22 @@ impl Place {
         self.notify(true, true);
     }
 
+    /// A message was accepted. Where that was in a later era than the last one, what was known of that.
+    pub(super) fn accepted(&self, era: u64, number: u64) -> Option<Known> {
+        let mut inner = self.lock();
+        let before = inner.known;
+        if era > before.era {
+            inner.known = Known { era, number };
+            return (before.number > 0).then_some(before);
+        }
+        inner.known.number = inner.known.number.max(number);
+        None
+    }
+
+    pub(super) fn known(&self) -> Known {
+        self.lock().known
+    }
+
     /// Attempts counted of a message.
     pub(super) fn attempts(&self, number: u64) -> u32 {
         self.lock().attempts.get(&number).copied().unwrap_or(0)
@@ -129,20 +193,29 @@ impl Place {
         }
     }
 
-    /// This epoch has written or claimed an actor's document.
-    pub(super) fn claim(&self, epoch: u64, address: &Address) {
+    /// An owner has read, claimed or written an actor's document.
+    pub(super) fn saw(&self, epoch: u64, address: &Address, rev: u64, claimed: bool) {
         let mut inner = self.lock();
         if self.epoch() != epoch {
             return;
         }
-        if inner.claims.len() >= CLAIMS {
-            inner.claims.clear();
+        if inner.documents.len() >= DOCUMENTS {
+            inner.documents.clear();
         }
-        inner.claims.insert(digest(address));
+        let seen = inner.documents.entry(digest(address)).or_insert(Document { rev, claimed });
+        *seen = Document { rev, claimed: claimed || (seen.claimed && seen.rev == rev) };
     }
 
-    /// Whether this epoch is known to have written or claimed an actor's document.
+    /// What an owner knows of an actor's document.
+    pub(super) fn document(&self, epoch: u64, address: &Address) -> Option<Document> {
+        if self.epoch() != epoch {
+            return None;
+        }
+        self.lock().documents.get(&digest(address)).copied()
+    }
+
+    /// Whether an owner is known to have written or claimed an actor's document.
     pub(super) fn claimed(&self, epoch: u64, address: &Address) -> bool {
-        self.epoch() == epoch && self.lock().claims.contains(&digest(address))
+        self.document(epoch, address).is_some_and(|document| document.claimed)
     }
 }

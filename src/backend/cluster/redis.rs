@@ -12,7 +12,7 @@ use fred::{
     error::{Error as FredError, ErrorKind},
     prelude::{
         Builder, Client, ClientLike, ClusterInterface, Config, EventInterface, FredResult, FunctionInterface,
-        KeysInterface, PubsubInterface, ReconnectPolicy, ServerConfig, StreamsInterface,
+        KeysInterface, PubsubInterface, ReconnectPolicy, ServerConfig,
     },
     types::{CustomCommand, Value, config::Server},
 };
@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 /// The functions, all of them in one library, which says `greenroom_1` where its name goes.
 const LIBRARY: &str = concat!(
     include_str!("functions/base.lua"),
+    include_str!("functions/warm.lua"),
     include_str!("functions/accept.lua"),
     include_str!("functions/journal.lua"),
     include_str!("functions/commit.lua"),
@@ -54,6 +55,10 @@ pub(super) enum Fault {
     Stale,
     /// The others have given this node up.
     Lost,
+    /// The server has not confirmed the partition, or has lost some of it: it did not happen.
+    Cold,
+    /// The numbers that were reserved are used up: it did not happen.
+    Reserve,
     /// Redis refused it (out of memory, read only, disk full): it did not happen.
     Refused(String),
     /// The connection failed: it may have happened.
@@ -65,6 +70,8 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Stale => f.write_str("another owner has taken over"),
             Self::Lost => f.write_str("the other nodes have given this one up"),
+            Self::Cold => f.write_str("Redis may have lost what it had not synced, and the partition is not confirmed yet"),
+            Self::Reserve => f.write_str("no numbers are reserved for the partition"),
             Self::Refused(why) => write!(f, "Redis refused: {why}"),
             Self::Unknown(why) => write!(f, "Redis did not answer: {why}"),
         }
@@ -88,6 +95,16 @@ fn fault(error: FredError) -> Fault {
     }
     if details.starts_with("LOST") {
         return Fault::Lost;
+    }
+    if details.starts_with("COLD") {
+        return Fault::Cold;
+    }
+    if details.starts_with("RESERVE") {
+        return Fault::Reserve;
+    }
+    // Whether it happened is not remembered.
+    if details.starts_with("OVER") {
+        return Fault::Unknown(details);
     }
     match error.kind() {
         ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Protocol | ErrorKind::Parse => {
@@ -251,36 +268,16 @@ impl Redis {
 
     async fn invoke(&self, client: &Client, key: String, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         let name = format!("{}_{function}", self.library);
-        let answer = client.fcall(name.clone(), vec![key.clone()], args.clone()).await;
+        let answer = client.fcall(name.clone(), keys(&key), args.clone()).await;
         match answer {
             // A server that is new, or was emptied: nothing has happened yet.
             Err(error) if error.details().contains("Function not found") => {
                 info!("Redis does not know Greenroom's functions (any more): loading them");
                 self.load().await.map_err(|e| Fault::Refused(e.to_string()))?;
-                client.fcall(name, vec![key], args).await.map_err(fault)
+                client.fcall(name, keys(&key), args).await.map_err(fault)
             }
             other => other.map_err(fault),
         }
-    }
-
-    /// Entries of a partition's stream after an id: id and fields, each entry flat.
-    pub(super) async fn range(&self, partition: u16, stream: &str, after: u64, limit: usize) -> Result<Value, Fault> {
-        let key = format!("{}:{stream}", self.key(partition));
-        self.reader.xrange(key, format!("({after}-0"), "+", Some(limit as u64)).await.map_err(fault)
-    }
-
-    /// Entries of a partition's mailbox from one id to another.
-    pub(super) async fn between(&self, partition: u16, from: u64, to: u64, limit: usize) -> Result<Value, Fault> {
-        let key = format!("{}:mailbox", self.key(partition));
-        self.reader.xrange(key, format!("{from}-0"), format!("{to}-0"), Some(limit as u64)).await.map_err(fault)
-    }
-
-    /// Removes entries of a partition's stream.
-    pub(super) async fn remove(&self, partition: u16, stream: &str, ids: Vec<u64>) -> Result<(), Fault> {
-        let key = format!("{}:{stream}", self.key(partition));
-        let ids: Vec<String> = ids.into_iter().map(|id| format!("{id}-0")).collect();
-        let removed: FredResult<Value> = self.lanes[self.lane(partition)].xdel(key, ids).await;
-        removed.map(drop).map_err(fault)
     }
 
     /// A value.
@@ -345,6 +342,12 @@ impl Redis {
         let args: Vec<Value> = args.iter().map(|arg| Value::from(*arg)).collect();
         self.lanes[lane].custom(command, args).await.map_err(fault)
     }
+}
+
+/// The keys of a call: one that never exists, and the head. While a Redis Cluster migrates the slot, one of them is
+/// missing on either side, so that it refuses the call there, and nothing of it runs on half of the keys.
+fn keys(key: &str) -> Vec<String> {
+    vec![key.to_owned(), format!("{key}:head")]
 }
 
 /// Several hosts, separated by commas, as the client wants to read them.

@@ -40,6 +40,7 @@ async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
         "mailbox" => Lookup::Waiting(encode::fresh(position, &bytes(), attempts as u32)),
         "deferred" => Lookup::Waiting(encode::deferred(position, &bytes(), attempts)),
         "dead" => encode::dead(position, &bytes()).map_or(Lookup::Expired, |(dead, ..)| Lookup::Dead(dead)),
+        "lost" => Lookup::Lost,
         _ => {
             let last = found.as_ref().map_or(0, int) as u64;
             if (1..=last).contains(&position.number()) { Lookup::Expired } else { Lookup::Unknown }
@@ -61,7 +62,7 @@ async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -
         let unclaimed: Vec<Address> = unclaimed.into_iter().collect();
         commit::claim(core, lease, &unclaimed).await?;
     }
-    let mut args = vec![number(lease.epoch), arg(encode::cancelled(now))];
+    let mut args = vec![number(lease.epoch), number(now), arg(encode::cancelled(now))];
     args.extend(positions.iter().map(|position| number(position.number())));
     let answers = list(core.written(lease.partition, "cancel", args).await?);
     let cancelled: Vec<bool> = answers.iter().map(|answer| int(answer) == 1).collect();
@@ -99,6 +100,19 @@ impl Core {
         Ok(())
     }
 
+    /// Forgets what is over in a partition, some at a time: each call costs a bounded part of the server's time.
+    async fn expire(&self, partition: u16, before: i64, now: i64) -> Result<usize> {
+        let mut expired = 0;
+        loop {
+            let answer = list(self.redis.call(partition, "expire", vec![number(before), number(now)]).await?);
+            let at = |index: usize| answer.get(index).map_or(0, int);
+            expired += at(0) as usize;
+            if at(1) == 0 || self.closed() {
+                return Ok(expired);
+            }
+        }
+    }
+
     /// Whether the commit that wrote a document is done in Redis too.
     async fn is_done(&self, saved: &Saved) -> Result<bool> {
         let Some((witness, _)) = &saved.redo else { return Ok(true) };
@@ -127,8 +141,7 @@ impl Requests for Cluster {
             let (core, mut expired) = (&self.core, 0);
             for partition in 0..core.ever() {
                 if core.places[usize::from(partition % core.options.partitions)].epoch() > 0 {
-                    let args = vec![number(before), number(now)];
-                    expired += int(&core.redis.call(partition, "expire", args).await?) as usize;
+                    expired += core.expire(partition, before, now).await?;
                     moved::forget(core, partition).await?;
                 }
             }

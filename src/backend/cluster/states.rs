@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     Cluster, commit,
     mongo::{self, Saved},
+    open,
     redis::{int, list, number},
 };
 use crate::{
@@ -22,16 +23,28 @@ const STATE_LIMIT: usize = (16 << 20) - (16 << 10);
 impl Commits for Cluster {
     fn open(&self, lease: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
         let core = self.core.clone();
-        Box::pin(async move { self.run(async move { commit::open(&core, lease, &addresses).await }).await? })
+        Box::pin(async move {
+            self.run(async move {
+                let place = &core.places[usize::from(lease.partition)];
+                let opened = open::open(&core, lease, &addresses).await?;
+                for (address, opened) in addresses.iter().zip(&opened) {
+                    if core.stateful(address.kind()) {
+                        place.saw(lease.epoch, address, opened.loaded.rev, false);
+                    }
+                }
+                Ok(opened.into_iter().map(|opened| opened.loaded).collect())
+            })
+            .await?
+        })
     }
 
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
         Box::pin(async move {
-            let mut args = vec![number(lease.epoch)];
+            let place = &self.core.places[usize::from(lease.partition)];
+            let mut args = vec![number(lease.epoch), number(place.next_call())];
             args.extend(messages.iter().map(|(position, _)| number(position.number())));
             let counts = list(self.core.written(lease.partition, "begin", args).await?);
             let counts: Vec<u32> = counts.iter().map(|count| int(count) as u32).collect();
-            let place = &self.core.places[usize::from(lease.partition)];
             place.counted(messages.iter().map(|(position, _)| position.number()).zip(counts.iter().copied()));
             Ok(counts)
         })

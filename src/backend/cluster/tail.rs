@@ -20,6 +20,9 @@ pub(super) struct Tail(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// The owner it is for. What was sent under another one comes too late: its number may have been read and
+    /// ended since, and would be handed out again.
+    epoch: u64,
     /// Everything after this number is here; `None` when nothing is sure.
     from: Option<u64>,
     /// The newest number that is here or was passed over.
@@ -54,6 +57,13 @@ impl Tail {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Another owner, or none: nothing is sure.
+    pub(super) fn start(&self, epoch: u64) {
+        let mut inner = self.lock();
+        inner.epoch = epoch;
+        inner.restart(None);
+    }
+
     /// Nothing is sure any more.
     pub(super) fn forget(&self) {
         self.lock().restart(None);
@@ -67,10 +77,10 @@ impl Tail {
         }
     }
 
-    /// A message was appended from here.
-    pub(super) fn push(&self, number: u64, envelope: &Arc<Envelope>, size: usize) {
+    /// A message was appended from here, under an owner.
+    pub(super) fn push(&self, epoch: u64, number: u64, envelope: &Arc<Envelope>, size: usize) {
         let mut inner = self.lock();
-        if !inner.reach(number) {
+        if inner.epoch != epoch || !inner.reach(number) {
             return;
         }
         inner.bytes += size + 64;
@@ -83,8 +93,11 @@ impl Tail {
     }
 
     /// A number was given to a message that is not in the mailbox.
-    pub(super) fn pass(&self, number: u64) {
-        self.lock().reach(number);
+    pub(super) fn pass(&self, epoch: u64, number: u64) {
+        let mut inner = self.lock();
+        if inner.epoch == epoch {
+            inner.reach(number);
+        }
     }
 
     /// These have been cancelled.
@@ -139,21 +152,34 @@ mod tests {
             Some(found.iter().map(|stored| stored.position.number()).collect::<Vec<_>>())
         };
         assert_eq!(numbers(0), None, "nothing is known at first");
-        tail.push(5, &envelope, 10);
+        tail.push(0, 5, &envelope, 10);
         assert_eq!((numbers(3), numbers(4)), (None, Some(vec![5])));
-        tail.pass(6);
-        tail.push(7, &envelope, 10);
+        tail.pass(0, 6);
+        tail.push(0, 7, &envelope, 10);
         assert_eq!(numbers(5), Some(vec![7]));
-        tail.push(9, &envelope, 10);
+        tail.push(0, 9, &envelope, 10);
         assert_eq!((numbers(7), numbers(8)), (None, Some(vec![9])), "8 is somebody else's");
-        tail.push(8, &envelope, 10);
+        tail.push(0, 8, &envelope, 10);
         assert_eq!(numbers(8), Some(vec![9]), "what came late was read by whoever has read so far");
         tail.beyond(12);
         assert_eq!((numbers(11), numbers(12)), (None, Some(vec![])));
-        tail.push(13, &envelope, BUDGET);
-        tail.push(14, &envelope, 1);
+        tail.push(0, 13, &envelope, BUDGET);
+        tail.push(0, 14, &envelope, 1);
         assert_eq!((numbers(12), numbers(13)), (None, Some(vec![14])));
         tail.forget();
         assert_eq!(numbers(14), None);
+    }
+
+    #[test]
+    fn what_was_sent_under_an_earlier_owner_comes_too_late() {
+        let tail = Tail::default();
+        let envelope: Arc<Envelope> =
+            Arc::new(serde_json::from_str(r#"{"to":{"kind":"a","key":"b"},"command":1,"accepted":0}"#).unwrap());
+        tail.start(2);
+        tail.push(1, 5, &envelope, 10);
+        tail.pass(1, 6);
+        assert!(tail.take(Position::new(3, 4), 10).is_none(), "5 may have been read and ended since");
+        tail.push(2, 7, &envelope, 10);
+        assert_eq!(tail.take(Position::new(3, 6), 10).unwrap().len(), 1);
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn ledgers(db: &Connection) -> Result<Vec<Ledger>> {
         db.prepare_cached("SELECT accepted, completed, failed, dead, cancelled, bytes FROM ledger ORDER BY partition")?;
     let rows = read.query_map([], |row| {
         let n = |column| row.get::<_, i64>(column).map(|n| n as u64);
-        Ok(Ledger { accepted: n(0)?, completed: n(1)?, failed: n(2)?, dead: n(3)?, cancelled: n(4)?, bytes: n(5)? })
+        let (completed, failed, dead, cancelled) = (n(1)?, n(2)?, n(3)?, n(4)?);
+        Ok(Ledger { accepted: n(0)?, completed, failed, dead, cancelled, lost: 0, bytes: n(5)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -34,7 +35,7 @@ pub(super) fn audit(db: &Connection) -> Result<Audit> {
     }
     let Ledger { accepted, completed, failed, dead, cancelled, .. } = sum;
     let balanced = mismatches.is_empty() && accepted == completed + failed + dead + cancelled + in_flight;
-    Ok(Audit { accepted, completed, failed, dead, cancelled, in_flight, balanced, mismatches })
+    Ok(Audit { accepted, completed, failed, dead, cancelled, lost: 0, in_flight, balanced, mismatches })
 }
 
 fn audit_partition(db: &Connection, partition: u16, ledger: Ledger, found: &mut Vec<Mismatch>) -> Result<u64> {

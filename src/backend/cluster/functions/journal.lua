@@ -3,8 +3,8 @@
 -- message is woken.
 
 -- Which of the messages that are written to still wait; or nothing, and the number of one that is gone
--- though its own handler writes.
-local function writable(p, written)
+-- though its own handler writes, unless the rest of the commit is applied all the same.
+local function writable(p, written, rest)
   local there = {}
   for i = 1, #written, 3 do
     local n = written[i]
@@ -12,7 +12,7 @@ local function writable(p, written)
     -- What came for a dead letter is there when it is redriven.
     if waits(p, n) or (not own and redis.call('HEXISTS', p .. ':dead', str(n)) == 1) then
       there[n] = true
-    elseif own then
+    elseif own and not rest then
       return nil, n
     end
   end
@@ -62,17 +62,11 @@ local function close_journal(p, number, kept)
   end
 end
 
--- Forgets the journals of results of a bucket that are forgotten.
-local function forget_journals(p, b, numbers)
-  local kept = redis.call('ZRANGEBYSCORE', p .. ':kept', str(b * BUCKET), str((b + 1) * BUCKET - 1))
-  if #kept == 0 then return end
-  local gone = {}
-  for _, n in ipairs(numbers) do gone[n] = true end
-  for _, n in ipairs(kept) do
-    if gone[n] then
-      redis.call('UNLINK', p .. ':journal:' .. n)
-      redis.call('ZREM', p .. ':kept', n)
-    end
+-- Forgets the journals of results that are forgotten.
+local function forget_journals(p, numbers)
+  for _, number in ipairs(numbers) do
+    local n = str(number)
+    if redis.call('ZREM', p .. ':kept', n) == 1 then redis.call('UNLINK', p .. ':journal:' .. n) end
   end
 end
 

@@ -3,7 +3,7 @@
 -- Where a message is: number.
 local function lookup(keys, args)
   local p, number = keys[1], tonumber(args[1])
-  local body = redis.call('HGET', p .. ':results:' .. str(bucket(number)), args[1])
+  local body = redis.call('HGET', p .. ':results:' .. str(slab(number)), args[1])
   if body then return { 'result', body } end
   local attempts = num(redis.call('HGET', p .. ':attempts', args[1]))
   local envelope = letter(p, number)
@@ -14,7 +14,78 @@ local function lookup(keys, args)
   if packed then return { 'dead', packed } end
   local to = redis.call('HGET', p .. ':moved', args[1])
   if to then return { 'moved', to } end
-  return { 'none', num(redis.call('HGET', p .. ':counts', 'last')) }
+  if leapt(p, number) then return { 'lost' } end
+  return { 'none', num(redis.call('HGET', p .. ':head', 'last')) }
+end
+
+-- Values of a set of slabs from a number on: at most so many values and about so many bytes. Number and value of
+-- each, in order.
+local function values(p, index, name, from, to, limit, most)
+  local answer, size, count, b = {}, 0, 0, slab(from)
+  while true do
+    local found = redis.call('ZRANGEBYSCORE', p .. index, str(b), str(slab(to)), 'LIMIT', 0, 16)
+    for _, s in ipairs(found) do
+      local key, low, high = p .. name .. s, math.max(from, tonumber(s) * SLAB), math.min(to, tonumber(s) * SLAB + SLAB - 1)
+      local len, at = redis.call('HLEN', key), low
+      if len > 0 and len * 4 < high - low then
+        -- Few are left: all of them cost less than asking for each.
+        local numbers = {}
+        for _, n in ipairs(redis.call('HKEYS', key)) do
+          local number = tonumber(n)
+          if number >= low and number <= high then numbers[#numbers + 1] = number end
+        end
+        table.sort(numbers)
+        for _, number in ipairs(numbers) do
+          local value = redis.call('HGET', key, str(number))
+          answer[#answer + 1] = number
+          answer[#answer + 1] = value
+          count, size = count + 1, size + #value
+          if count == limit or size >= most then return answer end
+        end
+      elseif len > 0 then
+        while at <= high do
+          local fields = {}
+          for number = at, math.min(high, at + math.min(limit - count, 64) - 1) do fields[#fields + 1] = str(number) end
+          for i, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
+            if value then
+              answer[#answer + 1] = at + i - 1
+              answer[#answer + 1] = value
+              count, size = count + 1, size + #value
+              if count == limit or size >= most then return answer end
+            end
+          end
+          at = at + #fields
+        end
+      end
+    end
+    if #found < 16 then return answer end
+    b = tonumber(found[#found]) + 1
+  end
+end
+
+-- What may be looked at by an owner: its epoch, or nothing for others.
+local function hidden(p, epoch)
+  if epoch == '' then return nil end
+  return barred(p, open_head(p, { 'tick' }, { 'run', 'epoch' }), epoch)
+end
+
+-- Messages in the mailbox: epoch (or nothing), after, up to (or nothing: all), limit, bytes. Number and envelope
+-- of each.
+local function read(keys, args)
+  local p = keys[1]
+  local refused = hidden(p, args[1])
+  if refused then return refused end
+  local to = args[3] == '' and num(redis.call('HGET', p .. ':head', 'last')) or tonumber(args[3])
+  return values(p, ':mails', ':mail:', tonumber(args[2]) + 1, to, tonumber(args[4]), tonumber(args[5]))
+end
+
+-- What has left and has not arrived: epoch, after, limit, bytes. Serial and {to era seq head envelope} of each.
+local function leaving(keys, args)
+  local p = keys[1]
+  local refused = hidden(p, args[1])
+  if refused then return refused end
+  local to = num(redis.call('HGET', p .. ':sent', 'serial'))
+  return values(p, ':outs', ':out:', tonumber(args[2]) + 1, to, tonumber(args[3]), tonumber(args[4]))
 end
 
 -- Where in a set of timers those begin that are due at a time or later, a member's place among those of one
@@ -103,15 +174,46 @@ local function dead(keys, args)
   return answer
 end
 
--- The books and what is there: counts as FIELDS, mailbox, deferred, dead, outbox, timers due at now.
+local BOOKS = { 'last', 'bytes', 'completed', 'failed', 'dead', 'cancelled', 'out', 'lost' }
+
+local function entries(p, index, name)
+  local count = 0
+  for _, b in ipairs(redis.call('ZRANGE', p .. index, 0, -1)) do count = count + redis.call('HLEN', p .. name .. b) end
+  return count
+end
+
+-- The books and what is there: counts as BOOKS, mailbox, deferred, dead, outbox, timers due at now.
 local function books(keys, args)
   local p, answer = keys[1], {}
-  local book = open_book(p)
-  for _, field in ipairs(FIELDS) do answer[#answer + 1] = book[field] end
-  answer[#answer + 1] = redis.call('XLEN', p .. ':mailbox')
+  for i, count in ipairs(redis.call('HMGET', p .. ':head', unpack(BOOKS))) do answer[i] = num(count) end
+  answer[#answer + 1] = entries(p, ':mails', ':mail:')
   answer[#answer + 1] = redis.call('HLEN', p .. ':deferred')
   answer[#answer + 1] = redis.call('HLEN', p .. ':dead')
-  answer[#answer + 1] = redis.call('XLEN', p .. ':outbox')
+  answer[#answer + 1] = entries(p, ':outs', ':out:')
   answer[#answer + 1] = redis.call('ZCOUNT', p .. ':timers', '-inf', args[1])
+  return answer
+end
+
+-- What a partition says of its sequences: era; then partition and sequence of each that it sends to; then 'seen',
+-- and partition and <era>:<sequence> of each that it has received from; then 'out', and partition and number of
+-- its parcels of this era that have not arrived.
+local function sequences(keys)
+  local p = keys[1]
+  local era = num(redis.call('HGET', p .. ':head', 'era'))
+  local answer, waiting = { era, 'sent' }, {}
+  for _, value in ipairs(redis.call('HGETALL', p .. ':sent')) do answer[#answer + 1] = value end
+  answer[#answer + 1] = 'seen'
+  for _, value in ipairs(redis.call('HGETALL', p .. ':seen')) do answer[#answer + 1] = value end
+  answer[#answer + 1] = 'out'
+  for _, b in ipairs(redis.call('ZRANGE', p .. ':outs', 0, -1)) do
+    for _, packed in ipairs(redis.call('HVALS', p .. ':out:' .. b)) do
+      local parcel = cmsgpack.unpack(packed)
+      if parcel[2] == era then waiting[parcel[1]] = (waiting[parcel[1]] or 0) + 1 end
+    end
+  end
+  for to, count in pairs(waiting) do
+    answer[#answer + 1] = to
+    answer[#answer + 1] = count
+  end
   return answer
 end

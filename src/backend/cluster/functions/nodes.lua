@@ -1,22 +1,31 @@
 -- Leases and nodes.
 
--- Takes a partition: node, highest number any node had, numbers of the nodes that live. Answers
--- {0 holder}, or {epoch clean last} and number and attempts of each message that was counted.
+-- Takes a partition: node, its token, highest number any node had, the epoch and limit that MongoDB gave, then
+-- number and token of the nodes that live. A node is its number and its token: a number may have been given
+-- twice by a server that was rolled back. Answers {0 holder}, {-1 epoch} when the epoch is not above the last
+-- one, or {epoch clean last era former}, and number and attempts of each message that was counted; former is 0
+-- when the last owner let go, 1 when this node was it, 2 when it was another one.
 local function acquire(keys, args)
-  local p, me = keys[1], args[1]
-  local lease = redis.call('HMGET', p .. ':lease', 'owner', 'epoch', 'clean')
-  local owner = lease[1] or '0'
-  if owner ~= '0' and owner ~= me then
-    if tonumber(owner) > tonumber(args[2]) then return { 0, tonumber(owner) } end
-    for i = 3, #args do
-      if args[i] == owner then return { 0, tonumber(owner) } end
-    end
+  local p, me, token = keys[1], args[1], args[2]
+  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch', 'clean' })
+  local refused = barred(p, head)
+  if refused then return refused end
+  local owner, former, alive = head.owner or '0', 0, {}
+  if owner ~= '0' then former = owner == me and head.token == token and 1 or 2 end
+  for i = 6, #args, 2 do alive[args[i + 1]] = args[i] end
+  if former == 2 then
+    if tonumber(owner) > tonumber(args[3]) or alive[head.token] == owner then return { 0, tonumber(owner) } end
   end
-  local epoch = num(lease[2]) + 1
-  redis.call('HSET', p .. ':lease', 'owner', me, 'epoch', str(epoch), 'clean', '0', 'serial', '0')
-  local clean = owner == '0' and lease[3] ~= '0'
+  if tonumber(args[4]) <= num(head.epoch) then return { -1, num(head.epoch) } end
+  alive[token] = me
+  for _, field in ipairs(redis.call('HKEYS', p .. ':head')) do
+    if field:match('^n%d+$') and not alive[field:sub(2)] then redis.call('HDEL', p .. ':head', field) end
+  end
+  head.limit = math.max(head.limit, tonumber(args[5]))
+  close_book(p, head, { 'owner', me, 'token', token, 'epoch', args[4], 'clean', '0', 'serial', '0' })
+  local clean = former == 0 and head.clean ~= '0'
   redis.call('DEL', p .. ':crowd')
-  local answer = { epoch, clean and 1 or 0, num(redis.call('HGET', p .. ':counts', 'last')) }
+  local answer = { tonumber(args[4]), clean and 1 or 0, head.last, head.era, former }
   for _, value in ipairs(redis.call('HGETALL', p .. ':attempts')) do answer[#answer + 1] = tonumber(value) end
   return answer
 end
@@ -24,22 +33,34 @@ end
 -- Lets a partition go in order: epoch.
 local function release(keys, args)
   local p = keys[1]
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return 0 end
-  redis.call('HSET', p .. ':lease', 'owner', '0', 'clean', '1')
+  local head = open_head(p, { 'tick' }, { 'run', 'epoch' })
+  if barred(p, head, args[1]) then return 0 end
+  close_book(p, head, { 'owner', '0', 'token', '', 'clean', '1' })
   return 1
 end
 
--- keys[1] of the next five is greenroom:{nodes}. A member is its beat, a space, and what it says.
+-- KEYS[1] of the next five is greenroom:{nodes}. A member is its beat, a space, its token, a space, and what it
+-- says.
+
+-- Joins: token, what it says. A number that a member has is not given again, wherever the count was set back to.
+-- A call that comes again is answered again.
 local function join(keys, args)
-  local node = redis.call('INCR', keys[1] .. ':next')
-  redis.call('HSET', keys[1] .. ':members', str(node), '1 ' .. args[1])
+  local members = keys[1] .. ':members'
+  local all = redis.call('HGETALL', members)
+  for i = 1, #all, 2 do
+    if all[i + 1]:match('^%d+ (%d+) ') == args[1] then return tonumber(all[i]) end
+  end
+  local node
+  repeat node = redis.call('INCR', keys[1] .. ':next') until redis.call('HEXISTS', members, str(node)) == 0
+  redis.call('HSET', members, str(node), '1 ' .. args[1] .. ' ' .. args[2])
   return node
 end
 
--- node, beat, what it says. Answers the highest number any node had, then number and beat of each.
+-- node, token, beat, what it says. Answers the highest number any node had, then number and member of each.
 local function beat(keys, args)
-  if redis.call('HEXISTS', keys[1] .. ':members', args[1]) == 0 then return redis.error_reply('LOST this node was given up') end
-  redis.call('HSET', keys[1] .. ':members', args[1], args[2] .. ' ' .. args[3])
+  local member = redis.call('HGET', keys[1] .. ':members', args[1])
+  if not member or member:match('^%d+ (%d+) ') ~= args[2] then return redis.error_reply('LOST this node was given up') end
+  redis.call('HSET', keys[1] .. ':members', args[1], args[3] .. ' ' .. args[2] .. ' ' .. args[4])
   local answer = redis.call('HGETALL', keys[1] .. ':members')
   table.insert(answer, 1, redis.call('GET', keys[1] .. ':next'))
   return answer
@@ -53,16 +74,19 @@ local function give_up(keys, args)
   return redis.call('HDEL', keys[1] .. ':members', args[1])
 end
 
--- number and beat of each.
+-- number and member of each.
 local function members(keys)
   return redis.call('HGETALL', keys[1] .. ':members')
 end
 
+-- node, token.
 local function leave(keys, args)
+  local member = redis.call('HGET', keys[1] .. ':members', args[1])
+  if not member or member:match('^%d+ (%d+) ') ~= args[2] then return 0 end
   return redis.call('HDEL', keys[1] .. ':members', args[1])
 end
 
--- keys[1] of the next three is greenroom:{meta}. Pauses a kind or a key: what, when, how many there may be.
+-- KEYS[1] of the next three is greenroom:{meta}. Pauses a kind or a key: what, when, how many there may be.
 -- 0 when it was paused already, -1 when there would be too many.
 local function pause(keys, args)
   local paused = keys[1] .. ':paused'

@@ -1,88 +1,104 @@
 -- What else only the owner of a partition may do.
 
 -- Finishes commits whose state is written: epoch, then witness and commit of each. One whose witness
--- has ended was finished before. Answers the numbers of the messages of each that was finished now.
+-- has ended was finished before. Answers 1 for each that was finished now.
 local function redo(keys, args)
   local p = keys[1]
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
-  local book, out, answers = open_book(p), begin_group(p), {}
+  local head = open_book(p)
+  local refused = barred(p, head, args[1]) or full(head)
+  if refused then return refused end
+  local out, answers = begin_group(p), {}
   for i = 2, #args, 2 do
-    local numbers = {}
-    if waits(p, tonumber(args[i])) then
-      local c = cmsgpack.unpack(args[i + 1])
-      if apply_one(p, c, book, out) == 0 then
-        for at = 1, #c[1], 6 do numbers[#numbers + 1] = c[1][at] end
-        for at = 1, #c[2], 5 do numbers[#numbers + 1] = c[2][at] end
-        for at = 1, #c[3], 2 do numbers[#numbers + 1] = c[3][at] end
-      end
-    end
-    answers[#answers + 1] = numbers
+    local waiting = waits(p, tonumber(args[i]))
+    if waiting then apply_one(p, cmsgpack.unpack(args[i + 1]), head, out, true) end
+    answers[#answers + 1] = waiting and 1 or 0
   end
-  end_group(p, book, out)
+  end_group(p, head, out)
   return answers
 end
 
--- epoch, then address and witness (or 0) of each: 1 if it has parked messages, plus 2 if the witness
--- has not ended.
+-- epoch, then address, and numbers and homes of what the commit that wrote its state ended, deferred or parked
+-- (packed, the witness first; or nothing). Answers for each 1 if it has parked messages, plus 2 if the witness
+-- has not ended; then the places, counted from 1, of those that are not in their home any more.
 local function open(keys, args)
   local p, answers = keys[1], {}
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
+  local refused = barred(p, open_head(p, { 'tick' }, { 'run', 'epoch' }), args[1])
+  if refused then return refused end
   local any = redis.call('EXISTS', p .. ':parked') == 1
   for i = 2, #args, 2 do
-    local flags, address, witness = 0, args[i], tonumber(args[i + 1])
+    local flags, address, answer = 0, args[i], {}
     if any then
       local first = redis.call('ZRANGEBYLEX', p .. ':parked', '[' .. address .. '\0', '(' .. address .. '\1', 'LIMIT', 0, 1)
       if first[1] then flags = 1 end
     end
-    if witness > 0 and waits(p, witness) then flags = flags + 2 end
-    answers[#answers + 1] = flags
+    if args[i + 1] ~= '' then
+      local touched = cmsgpack.unpack(args[i + 1])
+      if waits(p, touched[1]) then flags = flags + 2 end
+      for j = 1, #touched, 2 do
+        local n, there = touched[j], nil
+        if touched[j + 1] == 0 then there = in_mailbox(p, n) else there = redis.call('HEXISTS', p .. ':deferred', str(n)) == 1 end
+        if not there then answer[#answer + 1] = (j + 1) / 2 end
+      end
+    end
+    table.insert(answer, 1, flags)
+    answers[#answers + 1] = answer
   end
   return answers
 end
 
--- Counts a begun attempt of each: epoch, then numbers. 0 for one that is gone.
+-- Counts a begun attempt of each: epoch, serial, then numbers. 0 for one that is gone. A call that comes again is
+-- answered again.
 local function begin(keys, args)
   local p, counts = keys[1], {}
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
-  for i = 2, #args do
+  local head = open_head(p, { 'tick' }, { 'run', 'epoch', 'begun' })
+  local refused = barred(p, head, args[1])
+  if refused then return refused end
+  local said = head.begun and cmsgpack.unpack(head.begun)
+  if said and said[1] == args[1] and said[2] == args[2] then return said[3] end
+  for i = 3, #args do
     if waits(p, tonumber(args[i])) then
       counts[#counts + 1] = redis.call('HINCRBY', p .. ':attempts', args[i], 1)
     else
       counts[#counts + 1] = 0
     end
   end
+  close_book(p, head, { 'begun', cmsgpack.pack({ args[1], args[2], counts }) })
   return counts
 end
 
-local function cancel_one(p, n, body, book)
+local function cancel_one(p, n, body, head, at)
   local number = tonumber(n)
   if num(redis.call('HGET', p .. ':attempts', n)) > 0 then return 0 end
   if redis.call('EXISTS', p .. ':journal:' .. n) == 1 then return 0 end
-  local envelope, packed = letter(p, number), nil
+  local envelope = letter(p, number)
   if envelope then
-    redis.call('XDEL', p .. ':mailbox', id(number))
+    remove(p, head, slab(number), { n })
   else
-    packed = redis.call('HGET', p .. ':deferred', n)
+    local packed = redis.call('HGET', p .. ':deferred', n)
     if not packed then return 0 end
     local d = cmsgpack.unpack(packed)
     envelope = d[6]
     undefer(p, number, d[3], d[4])
   end
   redis.call('HDEL', p .. ':attempts', n)
-  book.cancelled = book.cancelled + 1
-  book.bytes = book.bytes - #envelope
-  result(p, number, body, book)
+  head.cancelled = head.cancelled + 1
+  head.bytes = head.bytes - #envelope
+  result(p, number, body, head, at)
   return 1
 end
 
--- Cancels messages of which no attempt has begun and that have no journal: epoch, result, numbers. 1 for each
--- that was cancelled, 0 for the others.
+-- Cancels messages of which no attempt has begun and that have no journal: epoch, now, result, numbers. 1 for
+-- each that was cancelled, or had been by this very call; 0 for the others.
 local function cancel(keys, args)
   local p, answers = keys[1], {}
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return redis.error_reply('STALE another owner has taken over') end
-  local book = open_book(p)
-  for i = 3, #args do answers[i - 2] = cancel_one(p, args[i], args[2], book) end
-  close_book(p, book)
+  local head = open_book(p)
+  local refused = barred(p, head, args[1])
+  if refused then return refused end
+  for i = 4, #args do
+    local kept = redis.call('HGET', p .. ':results:' .. str(slab(tonumber(args[i]))), args[i])
+    answers[i - 3] = kept == args[3] and 1 or cancel_one(p, args[i], args[3], head, tonumber(args[2]))
+  end
+  close_book(p, head)
   return answers
 end
 
@@ -90,7 +106,7 @@ end
 -- bytes of each.
 local function refuse(keys, args)
   local p = keys[1]
-  if redis.call('HGET', p .. ':lease', 'epoch') ~= args[1] then return 0 end
+  if redis.call('HGET', p .. ':head', 'epoch') ~= args[1] then return 0 end
   redis.call('DEL', p .. ':crowd')
   if #args > 3 then
     redis.call('HSET', p .. ':crowd', 'share', args[3], unpack(args, 4))

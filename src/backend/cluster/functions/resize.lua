@@ -2,22 +2,35 @@
 -- number, and remembered there by its old one; then it is taken out of the old partition, which remembers
 -- its new place for good. Each function that changes a partition names the epoch of who resizes.
 
-local function owns(p, epoch)
-  return redis.call('HGET', p .. ':lease', 'epoch') == epoch
+-- Why the one who resizes may not go on, or nothing.
+local function foreign(p, epoch)
+  return barred(p, open_head(p, { 'tick' }, { 'run', 'epoch' }), epoch)
 end
-
-local STALE = 'STALE another owner has taken over'
 
 -- From now on only nodes that know this many partitions put anything in: epoch, partitions.
 local function fence(keys, args)
-  if not owns(keys[1], args[1]) then return redis.error_reply(STALE) end
-  return redis.call('HSET', keys[1] .. ':counts', 'of', args[2])
+  local head = open_book(keys[1])
+  local refused = barred(keys[1], head, args[1])
+  if refused then return refused end
+  head.of = tonumber(args[2])
+  close_book(keys[1], head)
+  return 0
 end
 
 -- Numbers of messages in the mailbox: after, limit.
 local function numbers(keys, args)
-  local found, answer = redis.call('XRANGE', keys[1] .. ':mailbox', '(' .. id(tonumber(args[1])), '+', 'COUNT', args[2]), {}
-  for _, entry in ipairs(found) do answer[#answer + 1] = tonumber(entry[1]:match('^%d+')) end
+  local p, after, limit, answer = keys[1], tonumber(args[1]), tonumber(args[2]), {}
+  for _, b in ipairs(redis.call('ZRANGEBYSCORE', p .. ':mails', str(slab(after)), '+inf')) do
+    local page = {}
+    for _, n in ipairs(redis.call('HKEYS', p .. ':mail:' .. b)) do
+      if tonumber(n) > after then page[#page + 1] = tonumber(n) end
+    end
+    table.sort(page)
+    for _, n in ipairs(page) do
+      answer[#answer + 1] = n
+      if #answer == limit then return answer end
+    end
+  end
   return answer
 end
 
@@ -54,7 +67,9 @@ end
 -- answer was lost or who resizes was killed, keeps the number it has.
 local function arrive(keys, args)
   local p, from, first, answer = keys[1], args[2], tonumber(args[3]), {}
-  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local head = open_book(p)
+  local refused = barred(p, head, args[1]) or full(head)
+  if refused then return refused end
   local arrived = p .. ':arrived'
   if redis.call('HGET', arrived, 'from') ~= from then
     redis.call('DEL', arrived)
@@ -63,24 +78,22 @@ local function arrive(keys, args)
   for _, n in ipairs(redis.call('HKEYS', arrived)) do
     if n ~= 'from' and tonumber(n) < first then redis.call('HDEL', arrived, n) end
   end
-  local book = open_book(p)
   for i = 4, #args, 5 do
     local n, place, bytes, attempts = args[i], args[i + 1], args[i + 2], tonumber(args[i + 3])
     local number = tonumber(redis.call('HGET', arrived, n))
     if not number then
-      book.last = book.last + 1
-      number = book.last
+      number = next_number(p, head)
       if place == '0' then
-        redis.call('XADD', p .. ':mailbox', id(number), 'm', bytes)
-        book.bytes = book.bytes + #bytes
+        gather(head.mail, number, bytes)
+        head.bytes = head.bytes + #bytes
       elseif place == '1' then
         local d = cmsgpack.unpack(bytes)
         defer(p, number, d[1], d[2], d[3], d[4], d[5], d[6])
-        book.bytes = book.bytes + #d[6]
+        head.bytes = head.bytes + #d[6]
       else
         redis.call('HSET', p .. ':dead', str(number), bytes)
         redis.call('ZADD', p .. ':deadline', str(number), str(number))
-        book.dead = book.dead + 1
+        head.dead = head.dead + 1
       end
       if attempts > 0 then redis.call('HSET', p .. ':attempts', str(number), str(attempts)) end
       if args[i + 4] ~= '' then record(p, number, cmsgpack.unpack(args[i + 4])) end
@@ -88,34 +101,35 @@ local function arrive(keys, args)
     end
     answer[#answer + 1] = number
   end
-  close_book(p, book)
+  close_book(p, head)
   return answer
 end
 
 -- Removes messages that have arrived somewhere else: epoch, then number and new place of each.
 local function depart(keys, args)
   local p = keys[1]
-  if not owns(p, args[1]) then return redis.error_reply(STALE) end
-  local book = open_book(p)
+  local head = open_book(p)
+  local refused = barred(p, head, args[1])
+  if refused then return refused end
   for i = 2, #args, 2 do
     local n, number = args[i], tonumber(args[i])
     local bytes, packed = letter(p, number), redis.call('HGET', p .. ':deferred', n)
     local there = true
     if bytes then
-      redis.call('XDEL', p .. ':mailbox', id(number))
-      book.bytes = book.bytes - #bytes
+      remove(p, head, slab(number), { n })
+      head.bytes = head.bytes - #bytes
     elseif packed then
       local fine, d = pcall(cmsgpack.unpack, packed)
       if fine and type(d) == 'table' and #d == 6 then
         undefer(p, number, d[3], d[4])
-        book.bytes = book.bytes - #d[6]
+        head.bytes = head.bytes - #d[6]
       else
         redis.call('HDEL', p .. ':deferred', n)
         redis.call('ZREM', p .. ':timers', n)
       end
     elseif redis.call('HDEL', p .. ':dead', n) == 1 then
       redis.call('ZREM', p .. ':deadline', n)
-      book.dead = book.dead - 1
+      head.dead = head.dead - 1
     else
       there = false
     end
@@ -123,10 +137,10 @@ local function depart(keys, args)
       redis.call('HDEL', p .. ':attempts', n)
       close_journal(p, number, false)
       redis.call('HSET', p .. ':moved', n, args[i + 1])
-      book.out = book.out + 1
+      head.out = head.out + 1
     end
   end
-  close_book(p, book)
+  close_book(p, head)
   return 0
 end
 
@@ -142,7 +156,8 @@ end
 -- remembered longer stays.
 local function keep(keys, args)
   local p = keys[1]
-  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local refused = foreign(p, args[1])
+  if refused then return refused end
   for i = 3, #args, 2 do
     local record, here = cmsgpack.unpack(args[i + 1]), redis.call('HGET', p .. ':idem', args[i])
     record[6] = record[6] or tonumber(args[2])
@@ -157,7 +172,8 @@ end
 -- Forgets idempotency keys that were taken: epoch, keys.
 local function unkeep(keys, args)
   local p = keys[1]
-  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local refused = foreign(p, args[1])
+  if refused then return refused end
   for i = 2, #args do
     redis.call('HDEL', p .. ':idem', args[i])
     redis.call('ZREM', p .. ':idemdue', args[i])
@@ -182,7 +198,8 @@ end
 -- forgotten.
 local function refence(keys, args)
   local p = keys[1]
-  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local refused = foreign(p, args[1])
+  if refused then return refused end
   for i = 2, #args, 3 do
     local token = tonumber(args[i + 1])
     if token > num(redis.call('HGET', p .. ':fences', args[i])) then raise(p, args[i], token, tonumber(args[i + 2])) end
@@ -193,10 +210,12 @@ end
 -- Lets a partition go: epoch, the epoch it has from now on, whether its last owner let go in order.
 local function settle(keys, args)
   local p = keys[1]
-  if not owns(p, args[1]) then return redis.error_reply(STALE) end
+  local head = open_head(p, { 'tick' }, { 'run', 'epoch' })
+  local refused = barred(p, head, args[1])
+  if refused then return refused end
   redis.call('DEL', p .. ':arrived')
-  redis.call('HDEL', p .. ':lease', 'answers')
-  redis.call('HSET', p .. ':lease', 'owner', '0', 'epoch', args[2], 'clean', args[3], 'serial', '0')
+  redis.call('HDEL', p .. ':head', 'answers')
+  close_book(p, head, { 'owner', '0', 'token', '', 'epoch', args[2], 'clean', args[3], 'serial', '0' })
   return 1
 end
 
@@ -229,9 +248,9 @@ local function known(keys, args)
   local p, answer = keys[1], {}
   for _, n in ipairs(args) do
     local number = tonumber(n)
-    local found = redis.call('HEXISTS', p .. ':results:' .. str(bucket(number)), n) == 1
+    local found = redis.call('HEXISTS', p .. ':results:' .. str(slab(number)), n) == 1
       or redis.call('HEXISTS', p .. ':deferred', n) == 1 or redis.call('HEXISTS', p .. ':dead', n) == 1
-      or redis.call('HEXISTS', p .. ':moved', n) == 1 or letter(p, number)
+      or redis.call('HEXISTS', p .. ':moved', n) == 1 or in_mailbox(p, number)
     answer[#answer + 1] = found and 1 or 0
   end
   return answer

@@ -1,91 +1,100 @@
 -- Dead letters, and forgetting.
 
 -- Takes a letter out of the dead ones: {died attempts kind key failures envelope}, or nothing.
-local function exhume(p, number, book)
+local function exhume(p, number, head)
   local packed = redis.call('HGET', p .. ':dead', number)
   if not packed then return nil end
   redis.call('HDEL', p .. ':dead', number)
   redis.call('ZREM', p .. ':deadline', number)
   redis.call('HDEL', p .. ':attempts', number)
-  book.dead = book.dead - 1
+  head.dead = head.dead - 1
   return cmsgpack.unpack(packed)
 end
 
 -- Puts dead letters back, attempts forgotten: node, partitions, now, numbers. Answers how many.
 local function redrive(keys, args)
   local p, now, moved = keys[1], tonumber(args[3]), 0
-  local book = open_book(p)
-  local elsewhere = resized(book, args[2])
-  if elsewhere then return elsewhere end
+  local head = open_book(p)
+  local refused = barred(p, head) or resized(head, args[2])
+  if refused then return refused end
   for i = 4, #args do
-    local d = exhume(p, args[i], book)
+    local d = exhume(p, args[i], head)
     if d then
       defer(p, tonumber(args[i]), now, 1, d[3], d[4], '', d[6])
-      book.bytes = book.bytes + #d[6]
+      head.bytes = head.bytes + #d[6]
       moved = moved + 1
     end
   end
-  if moved > 0 then
-    close_book(p, book)
-    wake(p, args[1], nil, true)
-  end
+  close_book(p, head)
+  if moved > 0 then wake(p, head.owner, args[1], nil, true) end
   return moved
 end
 
 -- Gives dead letters up, each with its journal beside its result: partitions, now, numbers. Answers how many.
 local function discard(keys, args)
   local p, now, gone = keys[1], tonumber(args[2]), 0
-  local book = open_book(p)
-  local elsewhere = resized(book, args[1])
-  if elsewhere then return elsewhere end
+  local head = open_book(p)
+  local refused = barred(p, head) or resized(head, args[1])
+  if refused then return refused end
   for i = 3, #args do
-    local d = exhume(p, args[i], book)
+    local d = exhume(p, args[i], head)
     if d then
-      result(p, tonumber(args[i]), string.format('%016d{"status":"cancelled","attempts":%d}', now, d[2]), book)
+      local body = string.format('%016d{"status":"cancelled","attempts":%d}', now, d[2])
+      result(p, tonumber(args[i]), body, head, now)
       close_journal(p, tonumber(args[i]), true)
-      book.cancelled = book.cancelled + 1
+      head.cancelled = head.cancelled + 1
       gone = gone + 1
     end
   end
-  if gone > 0 then close_book(p, book) end
+  close_book(p, head)
   return gone
 end
 
--- Forgets results that ended before, with their journals, and idempotency keys and holders of locks whose time
--- is over: before, now. Answers how many results. Goes through at most 16 buckets, and stops at one that is still young.
-local function expire(keys, args)
-  local p, before, expired = keys[1], tonumber(args[1]), 0
-  local late = redis.call('ZRANGEBYSCORE', p .. ':idemdue', '-inf', args[2], 'LIMIT', 0, 1000)
+-- Results, keys and slabs that are forgotten by one call: what a call may cost.
+local FORGET = 1000
+
+-- Removes from a hash, and from the set of their times, the members whose time is over. How many.
+local function forget_by_time(hash, times, now)
+  local late = redis.call('ZRANGEBYSCORE', times, '-inf', now, 'LIMIT', 0, FORGET)
   if #late > 0 then
-    redis.call('HDEL', p .. ':idem', unpack(late))
-    redis.call('ZREM', p .. ':idemdue', unpack(late))
+    redis.call('HDEL', hash, unpack(late))
+    redis.call('ZREM', times, unpack(late))
   end
-  local old = redis.call('ZRANGEBYSCORE', p .. ':fencedue', '-inf', args[2], 'LIMIT', 0, 1000)
-  if #old > 0 then
-    redis.call('HDEL', p .. ':fences', unpack(old))
-    redis.call('ZREM', p .. ':fencedue', unpack(old))
-  end
-  local book = open_book(p)
-  local b, lowest, newest = book.swept, nil, bucket(book.last)
-  local journals = redis.call('EXISTS', p .. ':kept') == 1
-  for _ = 1, 16 do
-    if b > newest then break end
-    local name = p .. ':results:' .. str(b)
-    local all, kept, old = redis.call('HGETALL', name), 0, {}
-    for i = 1, #all, 2 do
-      if tonumber(all[i + 1]:sub(1, 16)) < before then old[#old + 1] = all[i] else kept = kept + 1 end
+  return #late
+end
+
+-- Slabs that are empty and no longer filled leave the index.
+local function prune(p, head)
+  for _, b in ipairs(redis.call('ZRANGE', p .. ':mails', 0, 63)) do
+    if tonumber(b) ~= slab(head.last) and redis.call('EXISTS', p .. ':mail:' .. b) == 0 then
+      redis.call('ZREM', p .. ':mails', b)
     end
-    for i = 1, #old, 1000 do redis.call('HDEL', name, unpack(old, i, math.min(i + 999, #old))) end
-    if journals and #old > 0 then forget_journals(p, b, old) end
-    expired = expired + #old
-    if kept > 0 and not lowest then lowest = b end
-    if kept > 64 and #old == 0 then break end
-    b = b + 1
   end
-  local swept = lowest or math.min(b, newest)
-  if expired > 0 or swept ~= book.swept then
-    book.swept = swept
-    close_book(p, book)
+end
+
+-- Forgets results that ended before, with their journals, and idempotency keys and holders of locks whose time
+-- is over: before, now. It takes them from the front of the list in which they ended, so it costs what is
+-- forgotten, and nothing when there is nothing to forget. Answers how many results, and 1 when there is more.
+local function expire(keys, args)
+  local p, before, expired, more = keys[1], tonumber(args[1]), 0, false
+  local head = open_head(p, { 'last', 'tick' }, { 'run' })
+  local refused = barred(p, head)
+  if refused then return refused end
+  more = forget_by_time(p .. ':idem', p .. ':idemdue', args[2]) == FORGET
+  more = forget_by_time(p .. ':fences', p .. ':fencedue', args[2]) == FORGET or more
+  local journals = redis.call('EXISTS', p .. ':kept') == 1
+  while expired < FORGET do
+    local first = redis.call('LINDEX', p .. ':ended', 0)
+    local ended = first and cmsgpack.unpack(first)
+    if not ended or ended[1] >= before then break end
+    local numbers = {}
+    for i = 2, #ended do numbers[i - 1] = ended[i] end
+    for b, of in pairs(by_slab(numbers)) do redis.call('HDEL', p .. ':results:' .. str(b), unpack(of)) end
+    if journals then forget_journals(p, numbers) end
+    redis.call('LPOP', p .. ':ended')
+    expired = expired + #numbers
   end
-  return expired
+  prune(p, head)
+  if expired > 0 then close_book(p, head, {}) end
+  return { expired, (more or expired >= FORGET) and 1 or 0 }
 end

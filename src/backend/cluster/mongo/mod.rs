@@ -12,6 +12,7 @@
 
 mod find;
 mod forget;
+pub(super) mod partitions;
 mod write;
 
 use std::time::Duration;

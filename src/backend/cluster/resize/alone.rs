@@ -34,7 +34,7 @@ pub(super) async fn join(core: &Arc<Core>) -> Result<()> {
 
 /// Leaves; if this does not happen, the nodes will notice.
 pub(super) async fn leave(core: &Core) {
-    let _ = core.redis.nodes("leave", vec![number(core.me())]).await;
+    let _ = nodes::leave(core).await;
 }
 
 async fn others(core: &Core) -> Result<Vec<Member>> {

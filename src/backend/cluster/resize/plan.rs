@@ -13,7 +13,7 @@ const BATCH: usize = 1024;
 pub(super) async fn plan(core: &Core, to: u16) -> Result<Resized> {
     let continued = allowed(core, to)?.is_some();
     let members = list(core.redis.nodes("members", Vec::new()).await?);
-    let members = members.chunks_exact(2).filter_map(nodes::member).collect();
+    let members = members.chunks_exact(2).filter_map(nodes::member).map(|(member, _)| member).collect();
     let mut partitions = Vec::new();
     for partition in 0..core.meta.partitions {
         let mut moves = Moves::of(partition);

@@ -116,6 +116,6 @@ async fn finish(run: &Run<'_>, lease: Lease) -> Result<usize> {
         }
         run.step(Doing::Finishing, lease.partition, addresses.len())?;
         let claimed = commit::claim(core, lease, &addresses).await?;
-        finished += claimed.iter().filter(|claimed| !claimed.finished.is_empty()).count();
+        finished += claimed.iter().filter(|claimed| claimed.finished).count();
     }
 }

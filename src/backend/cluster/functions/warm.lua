@@ -1,0 +1,112 @@
+-- Confirming a partition on a server that may have lost some of it: a Redis that was killed and had not synced
+-- its last second, a replica that was promoted, a restored backup, an emptied server, a slot that has moved.
+--
+-- A server knows that it may have: the head names the process that confirmed the partition ('run'), and a
+-- process remembers how far it has seen the partition come ('tick'). Where either differs, every function
+-- answers COLD and changes nothing, until a node has confirmed the partition:
+--
+-- * numbers go on above all that were ever reserved (MongoDB says how many), so none is given twice;
+-- * the era rises, and sequences between partitions begin anew in it, so none of them is;
+-- * the lease ends, and the next one has an epoch from MongoDB, so none of those is;
+-- * what nodes know to have been accepted above the last number is counted as lost, and the numbers in
+--   between are remembered: whose id is among them is told so, and never another's result.
+
+-- Gaps that are remembered, before the oldest two become one.
+local GAPS = 64
+
+local function gaps(p)
+  local packed = redis.call('HGET', p .. ':head', 'gaps')
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+-- Whether a number was leapt over: it is lost, if it was ever given.
+local function leapt(p, number)
+  local list = gaps(p)
+  for i = 1, #list, 3 do
+    if list[i] <= number and number <= list[i + 1] then return true end
+  end
+  return false
+end
+
+-- Forgets what is remembered of the calls of nodes, which may have been rolled back.
+local function evict(p)
+  for _, field in ipairs(redis.call('HKEYS', p .. ':head')) do
+    if field:match('^n%d+$') then redis.call('HDEL', p .. ':head', field) end
+  end
+end
+
+-- How a partition stands: 1 when it is cold, owner, token, epoch, last, limit, era.
+local function peek(keys)
+  local p = keys[1]
+  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch' })
+  local cold = barred(p, head) and 1 or 0
+  return { cold, num(head.owner), head.token or '', num(head.epoch), head.last, head.limit, head.era }
+end
+
+-- Confirms a partition: epoch, era, base and limit that were reserved for it, and the highest number that the
+-- caller knows to have been accepted in an era, and which one. Answers {era, first number leapt over, last one,
+-- how many of them are known to be lost}; when it is confirmed already, only what is known is added.
+local function warm(keys, args)
+  local p, known, of = keys[1], tonumber(args[5]), tonumber(args[6])
+  local head = open_book(p)
+  local list = gaps(p)
+  if not barred(p, head) then
+    -- What another node knows of the era before this one.
+    local at = #list - 2
+    if at >= 1 and of == head.era - 1 and known >= list[at] + list[at + 2] and known <= list[at + 1] then
+      local more = known - list[at] + 1 - list[at + 2]
+      list[at + 2] = list[at + 2] + more
+      head.lost = head.lost + more
+      close_book(p, head, { 'gaps', cmsgpack.pack(list) })
+      return { head.era, list[at], list[at + 1], list[at + 2] }
+    end
+    return { head.era, 0, 0, 0 }
+  end
+  local era, base, limit = tonumber(args[2]), tonumber(args[3]), tonumber(args[4])
+  if era <= head.era or base < head.last or tonumber(args[1]) <= num(head.epoch) then
+    return { -1, num(head.epoch), head.last, head.era }
+  end
+  local lost = math.max(math.min(known, base) - head.last, 0)
+  if of < head.era then lost = 0 end
+  local more = { 'run', run(), 'owner', '0', 'token', '', 'clean', '0', 'serial', '0', 'epoch', args[1] }
+  if base > head.last then
+    list[#list + 1] = head.last + 1
+    list[#list + 1] = base
+    list[#list + 1] = lost
+    while #list > GAPS * 3 do
+      list[2], list[3] = list[5], list[3] + list[6]
+      for _ = 1, 3 do table.remove(list, 4) end
+    end
+    more[#more + 1] = 'gaps'
+    more[#more + 1] = cmsgpack.pack(list)
+  end
+  local first = head.last + 1
+  head.out = head.out + base - head.last
+  head.lost = head.lost + lost
+  head.last, head.limit, head.era = base, limit, era
+  local b = str(slab(base + 1))
+  redis.call('ZADD', p .. ':mails', b, b)
+  -- Sequences begin anew; serials of the outbox go on, above all that a stale owner may still name.
+  local serial = num(redis.call('HGET', p .. ':sent', 'serial')) + MARGIN
+  local o = str(slab(serial + 1))
+  redis.call('ZADD', p .. ':outs', o, o)
+  redis.call('DEL', p .. ':sent', p .. ':crowd')
+  redis.call('HSET', p .. ':sent', 'serial', str(serial))
+  evict(p)
+  ticks[p] = nil
+  local former = head.owner
+  close_book(p, head, more)
+  wake(p, former, '', head.last, true)
+  return { era, base >= first and first or 0, base, lost }
+end
+
+-- More numbers: the limit that was reserved.
+local function extend(keys, args)
+  local p = keys[1]
+  local head = open_book(p)
+  local refused = barred(p, head)
+  if refused then return refused end
+  head.limit = math.max(head.limit, tonumber(args[1]))
+  close_book(p, head)
+  return head.limit
+end
