@@ -9,6 +9,9 @@ use serde_json::Value;
 /// A time all of it agrees on, in milliseconds since the Unix epoch.
 pub(crate) const NOW: i64 = 1_767_225_600_000;
 
+/// No number in a fixture is so high.
+pub(crate) const LATE: u64 = 1000;
+
 /// The contents of `expected.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Expected {
@@ -41,6 +44,9 @@ pub(crate) struct Expected {
     pub(crate) outbox: BTreeMap<u16, Vec<(u16, u64)>>,
     /// The owner of each partition: node and epoch, and whether it had let go in order.
     pub(crate) leases: BTreeMap<u16, (u64, u64, bool)>,
+    /// Numbers that a test has appended itself, all at least [`LATE`]: each actor's, in order.
+    #[serde(skip)]
+    pub(crate) late: BTreeMap<String, Vec<u64>>,
     /// All that can be seen of the store from outside.
     pub(crate) snapshot: BTreeMap<String, Value>,
 }

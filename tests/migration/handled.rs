@@ -2,6 +2,7 @@
 //! keys holds.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ use serde_json::Value;
 
 use crate::{
     actors,
-    expected::{Expected, NOW, position},
+    expected::{Expected, LATE, NOW, position},
     support::PATIENCE,
 };
 
@@ -132,7 +133,14 @@ pub(crate) async fn handled(options: &Options, expected: &Expected) {
         let addresses = expected.after.keys().map(|address| address.parse::<Address>().unwrap()).collect();
         let loaded = backend.load(addresses).await.unwrap();
         let states = loaded.iter().map(|loaded| (!loaded.doc.is_empty()).then(|| state(&loaded.doc)));
-        expected.after.keys().cloned().zip(states).collect::<std::collections::BTreeMap<String, Option<Value>>>()
+        let mut states: BTreeMap<String, Option<Value>> = expected.after.keys().cloned().zip(states).collect();
+        for (address, late) in &expected.late {
+            let Some(Some(Value::Array(numbers))) = states.get_mut(address) else { panic!("{address} has no state") };
+            let is_late = |number: &Value| number.as_u64().unwrap() >= LATE;
+            let found: Vec<u64> = numbers.extract_if(.., |number| is_late(number)).filter_map(|n| n.as_u64()).collect();
+            assert_eq!(&found, late, "{address}");
+        }
+        states
     };
     assert_eq!(states().await, expected.after);
     // By their old ids, one dead letter is redriven, and handled as the last of its key, another one is given up.

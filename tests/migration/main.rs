@@ -2,11 +2,12 @@
 //! by this build. `README.md` says how the stores were made.
 
 mod actors;
-mod baseline;
 mod expected;
 mod fixture;
-mod format1;
 mod handled;
+mod in_place;
+mod offline;
+mod old;
 mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;

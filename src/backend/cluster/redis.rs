@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 /// The functions, all of them in one library, which says `greenroom_1` where its name goes.
 const LIBRARY: &str = concat!(
     include_str!("functions/base.lua"),
+    include_str!("functions/upgrade.lua"),
     include_str!("functions/warm.lua"),
     include_str!("functions/accept.lua"),
     include_str!("functions/journal.lua"),
@@ -289,13 +290,6 @@ impl Redis {
     pub(super) async fn fields(&self, key: String, fields: &[&str]) -> Result<Value, Fault> {
         use fred::prelude::HashesInterface;
         self.reader.hmget(key, fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>()).await.map_err(fault)
-    }
-
-    /// Sets a field of a hash unless it is there.
-    pub(super) async fn set_once(&self, key: String, field: &str, value: Value) -> Result<(), Fault> {
-        use fred::prelude::HashesInterface;
-        let set: FredResult<Value> = self.reader.hsetnx(key, field, value).await;
-        set.map(drop).map_err(fault)
     }
 
     /// Writes something, to see that it can be done.
