@@ -109,8 +109,7 @@ fn checked(cx: &Context, checked: &Checked) -> Result<Verdict, Trouble> {
         return Ok(verdict);
     }
     let head = ["PARTITION", "FORMAT", "EPOCH", "IN FLIGHT", "DEAD", "OUTBOX", "HALF DONE"].map(str::to_owned);
-    let rows: Vec<Vec<String>> =
-        std::iter::once(head.to_vec()).chain(checked.partitions.iter().map(row)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(checked.partitions.iter().map(row)).collect();
     for (i, line) in table(&rows).iter().enumerate() {
         out.line(if i == 0 { out.tone(Tone::Dim, line) } else { line.clone() });
     }

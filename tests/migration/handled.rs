@@ -80,7 +80,10 @@ async fn ended(node: &Node, position: Position) {
     loop {
         match node.request(id).await.unwrap() {
             Found::Here(view) if view.status.ended() => return,
-            Found::Here(_) => changes.changed().await.unwrap(),
+            Found::Here(view) => match tokio::time::timeout(PATIENCE, changes.changed()).await {
+                Ok(changed) => changed.unwrap(),
+                Err(_) => panic!("{position} does not end: {view:?}"),
+            },
             other => panic!("{position}: {other:?}"),
         }
     }

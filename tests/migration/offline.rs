@@ -107,9 +107,33 @@ async fn contents(old: &Old, partition: u16) -> Vec<Value> {
     let mut found = Vec::new();
     let slabs = (0..12).flat_map(|b| ["mail", "out", "results"].map(|name| format!(":{name}:{b}")));
     let names = [
-        "head", "old", "old:ended", "mails", "outs", "sent", "seen", "deferred", "timers", "parked", "attempts", "ended",
-        "dead", "deadline", "journaled", "kept", "crowd", "idem", "idemdue", "fences", "fencedue", "moved", "arrived",
-        "counts", "lease", "mailbox", "outbox",
+        "head",
+        "old",
+        "old:ended",
+        "mails",
+        "outs",
+        "sent",
+        "seen",
+        "deferred",
+        "timers",
+        "parked",
+        "attempts",
+        "ended",
+        "dead",
+        "deadline",
+        "journaled",
+        "kept",
+        "crowd",
+        "idem",
+        "idemdue",
+        "fences",
+        "fencedue",
+        "moved",
+        "arrived",
+        "counts",
+        "lease",
+        "mailbox",
+        "outbox",
     ];
     for name in names.iter().map(|name| format!(":{name}")).chain(slabs) {
         found.push(command(&old.redis, "DUMP", vec![old.key(partition, &name).into()]).await);
@@ -198,7 +222,7 @@ async fn served(which: Which) {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let text = format!(r#"{beat} {{"listen":"http://old:8080","pid":7,"version":"0.1.0"}}"#);
+                let text = format!(r#"{beat} {{"listen":"http://old:8080","pid":7,"version":"0.1.0","since":5}}"#);
                 command(&redis, "HSET", vec![members.as_str().into(), "8".into(), text.into()]).await;
                 tokio::task::yield_now().await;
             }

@@ -71,9 +71,7 @@ impl Mailbox for Cluster {
             }
             return Box::pin(std::future::ready(Ok(found)));
         }
-        Box::pin(async move {
-            self.core.letters(partition, after.number(), None, limit).await
-        })
+        Box::pin(async move { self.core.letters(partition, after.number(), None, limit).await })
     }
 
     fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {

@@ -87,12 +87,7 @@ struct Found {
     gone: Vec<usize>,
 }
 
-async fn look(
-    core: &Core,
-    lease: Lease,
-    addresses: &[Address],
-    touched: &[Vec<(u64, Home)>],
-) -> Result<Vec<Found>> {
+async fn look(core: &Core, lease: Lease, addresses: &[Address], touched: &[Vec<(u64, Home)>]) -> Result<Vec<Found>> {
     let mut args = vec![number(lease.epoch)];
     for (address, touched) in addresses.iter().zip(touched) {
         args.push(arg(format!("{}/{}", address.kind(), address.key())));

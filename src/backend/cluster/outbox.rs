@@ -170,7 +170,9 @@ async fn remove(core: &Core, partition: u16, epoch: u64, arrived: Vec<u64>) {
             match core.redis.call(partition, "arrived", args).await {
                 Ok(_) | Err(Fault::Stale | Fault::Cold | Fault::Lost) => break,
                 Err(_) if core.closed() || core.places[usize::from(partition)].epoch() != epoch => return,
-                Err(fault) => warn!(partition, %fault, "what arrived could not be removed from the outbox, trying again"),
+                Err(fault) => {
+                    warn!(partition, %fault, "what arrived could not be removed from the outbox, trying again")
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(AGAIN_AT_MOST);
@@ -211,4 +213,3 @@ async fn send(core: &Core, from: u16, to: u16, leaving: Vec<Leaving>, force: boo
     let result = answer.await.unwrap_or_else(|_| closing());
     Sent { to, leaving, result }
 }
-

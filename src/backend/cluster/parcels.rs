@@ -131,7 +131,8 @@ impl Parcels {
             }
             let era = queue.waiting.front().map(|first| first.era);
             let (mut batch, mut weight) = (Vec::new(), 0);
-            let fits = |next: &Leaving, weight| Some(next.era) == era && (weight == 0 || weight + next.weight() <= bytes);
+            let fits =
+                |next: &Leaving, weight| Some(next.era) == era && (weight == 0 || weight + next.weight() <= bytes);
             while batch.len() < most
                 && let Some(next) = queue.waiting.pop_front_if(|next| fits(next, weight))
             {

@@ -71,7 +71,9 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Stale => f.write_str("another owner has taken over"),
             Self::Lost => f.write_str("the other nodes have given this one up"),
-            Self::Cold => f.write_str("Redis may have lost what it had not synced, and the partition is not confirmed yet"),
+            Self::Cold => {
+                f.write_str("Redis may have lost what it had not synced, and the partition is not confirmed yet")
+            }
             Self::Reserve => f.write_str("no numbers are reserved for the partition"),
             Self::Refused(why) => write!(f, "Redis refused: {why}"),
             Self::Unknown(why) => write!(f, "Redis did not answer: {why}"),

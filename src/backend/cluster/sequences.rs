@@ -35,7 +35,13 @@ async fn said(core: &Core, partition: u16) -> Result<Said> {
         let text = value.as_string().unwrap_or_default();
         match text.as_str() {
             "sent" | "seen" | "out" => {
-                what = if text == "sent" { "sent" } else if text == "seen" { "seen" } else { "out" };
+                what = if text == "sent" {
+                    "sent"
+                } else if text == "seen" {
+                    "seen"
+                } else {
+                    "out"
+                };
                 at += 1;
                 continue;
             }

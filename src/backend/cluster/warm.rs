@@ -24,10 +24,11 @@ use fred::types::Value;
 use tracing::{error, warn};
 
 use super::{
-    Core, upgrade,
+    Core,
     mongo::partitions::{self, Ask, Reserved},
     place::Known,
     redis::{Fault, int, list, number},
+    upgrade,
 };
 
 /// Numbers reserved at once. The functions let a call begin only while a quarter of it is left.

@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn a_member_of_an_older_build_has_no_token() {
-        let old = r#"41 {"listen":"http://a b","pid":7,"version":"0.1.0"}"#;
-        let new = r#"41 8261 {"listen":"http://a","pid":7,"version":"0.2.0"}"#;
+        let old = r#"41 {"listen":"http://a b","pid":7,"version":"0.1.0","since":5}"#;
+        let new = r#"41 8261 {"listen":"http://a","pid":7,"version":"0.2.0","since":5}"#;
         assert!(is_old(old) && !is_old(new));
         assert!(name(3, old).starts_with("node 3 at http://a b (process 7"), "{}", name(3, old));
         assert!(name(3, new).contains("version 0.2.0"));
