@@ -4,6 +4,8 @@
 //! is installed by `npm --prefix bench/peers install`. A benchmark that cannot measure stops with the
 //! reason: an `unwrap` is that.
 
+#[path = "load/conditional.rs"]
+mod conditional;
 #[path = "load/counter.rs"]
 mod counter;
 #[path = "load/mod.rs"]
@@ -244,6 +246,14 @@ fn main() {
                     println!("latency at 500/s, {accept:?}: enqueue → handler p50 {p50} µs, p99 {p99} µs");
                 }
             }
+        }
+        if wanted("conditional") {
+            let redis = Redis::start("everysec");
+            let cost = conditional::conditional(open(&redis, Accept::Memory, "conditional")).await;
+            println!(
+                "conditional write of a state: MongoDB {:.1} µs of processor; with its condition in the query {:.1} µs ({:+.0} %)",
+                cost.ours, cost.queried, 100.0 * (cost.ours / cost.queried - 1.0)
+            );
         }
         if wanted("restate") {
             peers::restate().await;

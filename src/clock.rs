@@ -4,12 +4,15 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::error::Result;
 
 /// What the clock of this process shows besides the machine's, in milliseconds.
 static SHIFT: AtomicI64 = AtomicI64::new(0);
@@ -28,6 +31,8 @@ pub enum Clock {
     /// The machine's clock.
     #[default]
     System,
+    /// The machine's clock, never far ahead of the store's.
+    Bounded(Arc<Bounded>),
     /// A clock that stands still until it is [advanced](Virtual::advance).
     Virtual(Arc<Virtual>),
 }
@@ -41,6 +46,7 @@ impl Clock {
                 let machine = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
                 machine.saturating_add(SHIFT.load(Ordering::Relaxed))
             }
+            Clock::Bounded(bounded) => bounded.show(Clock::System.now(), self.steady()),
             Clock::Virtual(clock) => clock.lock().now,
         }
     }
@@ -49,7 +55,7 @@ impl Clock {
     pub fn steady(&self) -> i64 {
         static BEGINNING: OnceLock<Instant> = OnceLock::new();
         match self {
-            Clock::System => BEGINNING.get_or_init(Instant::now).elapsed().as_millis() as i64,
+            Clock::System | Clock::Bounded(_) => BEGINNING.get_or_init(Instant::now).elapsed().as_millis() as i64,
             Clock::Virtual(clock) => clock.lock().now,
         }
     }
@@ -67,7 +73,7 @@ impl Clock {
 
     async fn sleep_as(&self, time: Duration, upkeep: bool) {
         match self {
-            Clock::System => tokio::time::sleep(time).await,
+            Clock::System | Clock::Bounded(_) => tokio::time::sleep(time).await,
             Clock::Virtual(clock) => {
                 let wake = {
                     let mut inner = clock.lock();
@@ -94,8 +100,18 @@ impl Clock {
             }
             let left = Duration::from_millis(left as u64);
             // Waiting goes by another clock, which nobody sets.
-            self.sleep(if matches!(self, Clock::System) { left.min(LOOK) } else { left }).await;
+            self.sleep(if matches!(self, Clock::Virtual(_)) { left } else { left.min(LOOK) }).await;
         }
+    }
+
+    /// Compares a bounded clock with the store's, which `store` reads.
+    pub(crate) async fn compare(&self, store: impl Future<Output = Result<Option<i64>>>) -> Result<()> {
+        let Clock::Bounded(bounded) = self else { return Ok(()) };
+        let steady = self.steady();
+        if let Some(store) = store.await? {
+            bounded.learn(store, steady);
+        }
+        Ok(())
     }
 
     /// Runs `future` for at most `limit`; `None` when it took longer.
@@ -104,6 +120,48 @@ impl Clock {
             biased;
             output = future => Some(output),
             () = self.sleep(limit) => None,
+        }
+    }
+}
+
+/// How far a machine's clock may be from the store's before it is not believed, in milliseconds.
+const TOLERATED: i64 = 60_000;
+
+/// What the clock of the store showed, for nodes that share it. A machine whose clock is a day ahead would fire
+/// timers early and forget results that are young, for all nodes; one whose clock is behind is only late.
+pub struct Bounded {
+    /// The store's time less the steady one, in milliseconds; the least number when the store has none.
+    offset: AtomicI64,
+    warned: AtomicBool,
+}
+
+impl Default for Bounded {
+    fn default() -> Self {
+        Self { offset: AtomicI64::new(i64::MIN), warned: AtomicBool::new(false) }
+    }
+}
+
+impl Bounded {
+    /// Notes that the store's clock showed `store` at the steady time `steady` or a little later.
+    pub(crate) fn learn(&self, store: i64, steady: i64) {
+        self.offset.store(store.saturating_sub(steady), Ordering::Relaxed);
+        let ahead = Clock::System.now() - store;
+        let far = ahead.abs() > TOLERATED;
+        if far && !self.warned.swap(far, Ordering::Relaxed) {
+            warn!(seconds = ahead / 1000, "the clock of this machine is not that of the store: set it right");
+        } else if !far {
+            self.warned.store(far, Ordering::Relaxed);
+        }
+    }
+
+    /// What this clock shows when the machine's shows `machine`.
+    fn show(&self, machine: i64, steady: i64) -> i64 {
+        match self.offset.load(Ordering::Relaxed) {
+            i64::MIN => machine,
+            offset => {
+                let store = offset.saturating_add(steady);
+                if machine.saturating_sub(store) > TOLERATED { store } else { machine }
+            }
         }
     }
 }
@@ -190,5 +248,20 @@ mod tests {
         hands.advance_to(1_020);
         assert!(until.as_mut().now_or_never().is_some());
         assert!(clock.until(5).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_bounded_clock_is_no_day_ahead_of_the_store_whenever_it_jumps() {
+        const DAY: i64 = 86_400_000;
+        let (bounded, noon) = (Bounded::default(), 1_700_000_000_000);
+        // As long as nothing is known, and where a store has no clock.
+        assert_eq!(bounded.show(noon + DAY, 5), noon + DAY);
+        bounded.learn(noon, 1_000);
+        assert_eq!(bounded.show(noon + DAY, 1_000), noon);
+        assert_eq!(bounded.show(noon + DAY + 7, 1_007), noon + 7);
+        // Set back, it is late and nothing worse; a little ahead is what clocks are.
+        assert_eq!(bounded.show(noon - DAY, 1_010), noon - DAY);
+        assert_eq!(bounded.show(noon + 10 + TOLERATED, 1_010), noon + 10 + TOLERATED);
+        assert_eq!(bounded.show(noon + 11 + TOLERATED, 1_010), noon + 10);
     }
 }

@@ -108,5 +108,7 @@ pub(crate) fn options(redis: &Redis, accept: Accept, what: &str) -> Options {
         accept,
         lease: Duration::from_secs(3),
         forget: greenroom::backend::cluster::FORGET,
+        redis_tls: Default::default(),
+        faults: None,
     }
 }

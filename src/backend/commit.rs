@@ -1,5 +1,7 @@
 //! The unit of change: what one actor did with one or more of its messages, all or nothing (G3).
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::message::Home;
@@ -55,6 +57,11 @@ impl Commit {
     /// How many messages and records it is about.
     pub fn weight(&self) -> usize {
         1 + self.done.len() + self.deferred.len() + self.parked.len() + self.outbox.len() + self.journals.len()
+    }
+
+    /// Bytes of all of it, its state included, roughly and rather too many.
+    pub fn bytes(&self) -> usize {
+        self.size() + self.state.as_ref().map_or(0, |state| state.doc.len())
     }
 
     /// Bytes of what it sends, answers and records, roughly and rather too many.
@@ -163,9 +170,28 @@ pub struct JournalWrite {
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// The message.
-    pub envelope: std::sync::Arc<Envelope>,
+    pub envelope: Arc<Envelope>,
     /// Not before this time; at once when `None`.
     pub due: Option<i64>,
+}
+
+/// Hears which commits of a group are decided before the group is answered: see
+/// [`Commits::commit_early`](super::Commits::commit_early).
+#[derive(Clone, Default)]
+pub struct Decided(Option<Arc<dyn Fn(usize) + Send + Sync>>);
+
+impl Decided {
+    /// Calls `hear` with the place of each commit in its group, on a thread of the store's: it must be quick.
+    pub fn new(hear: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+
+    /// The commit at this place of the group is decided.
+    pub fn say(&self, index: usize) {
+        if let Some(hear) = &self.0 {
+            hear(index);
+        }
+    }
 }
 
 /// Why a commit did not happen. Nothing of it is stored.
@@ -178,6 +204,14 @@ pub enum Refused {
     Gone(Position),
     /// The store cannot write now: try again.
     Unavailable(String),
+    /// The store will never take this state, so trying again is of no use: whatever made it so fails. The
+    /// others of its group are not concerned.
+    Unsavable {
+        /// What the failure is called: `state_unsavable`, or `state_too_large`.
+        code: &'static str,
+        /// What the store said.
+        why: String,
+    },
 }
 
 impl std::fmt::Display for Refused {
@@ -186,6 +220,7 @@ impl std::fmt::Display for Refused {
             Self::Stale => f.write_str("another owner has taken over"),
             Self::Gone(position) => write!(f, "message {position} has ended already"),
             Self::Unavailable(why) => write!(f, "the store cannot write: {why}"),
+            Self::Unsavable { why, .. } => f.write_str(why),
         }
     }
 }

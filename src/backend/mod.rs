@@ -32,7 +32,7 @@ use std::{collections::HashSet, future::Future, pin::Pin, sync::Arc};
 
 use tokio::sync::Notify;
 
-pub use commit::{Commit, Deferral, Done, JournalWrite, Outcome, Refused, Sent, StateWrite};
+pub use commit::{Commit, Decided, Deferral, Done, JournalWrite, Outcome, Refused, Sent, StateWrite};
 pub use ledger::{Audit, Ledger, Mismatch};
 pub use limits::Limits;
 pub use message::{
@@ -173,6 +173,20 @@ pub trait Commits: Send + Sync + 'static {
 
     /// Makes each commit atomic, all of them durable, and answers each in order.
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>>;
+
+    /// Like [`commit`](Self::commit), and says of a commit as soon as it is *decided*: all of it is durable
+    /// somewhere, and whatever happens now it becomes true as it is, finished by this owner or the next. Its
+    /// answer may even be [`Refused::Stale`] then, when it is the next one. Said at most once of a commit,
+    /// before its answer, and never of one that is not; a store that does all at once has nothing to say.
+    fn commit_early(
+        &self,
+        lease: Lease,
+        batch: Arc<Vec<Commit>>,
+        decided: Decided,
+    ) -> Fut<'_, Vec<Result<(), Refused>>> {
+        let _ = decided;
+        self.commit(lease, batch)
+    }
 }
 
 /// What running commands have recorded before they went on: written by [commits](JournalWrite), kept
@@ -280,6 +294,12 @@ pub trait Books: Send + Sync + 'static {
 
     /// When the oldest message in a mailbox was accepted, in milliseconds since the Unix epoch.
     fn oldest(&self) -> Fut<'_, Result<Option<i64>>>;
+
+    /// What the store's own clock shows, in milliseconds since the Unix epoch; `None` when it has no clock but this
+    /// machine's.
+    fn time(&self) -> Fut<'_, Result<Option<i64>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Whether the store can accept durably right now, tried by writing.
     fn ready(&self) -> Fut<'_, Result<()>>;

@@ -19,8 +19,11 @@ pub struct Lease {
     pub partition: u16,
     /// Which owner in its history.
     pub epoch: u64,
-    /// Whether the previous owner let go in order; if not, what it was running is suspect.
+    /// Whether the previous owner let go in order.
     pub clean: bool,
+    /// Whether an owner that did not was this very process, which lives: then nothing of what it ran has ended
+    /// a process. What any other ran is suspect.
+    pub mine: bool,
     /// The number of the newest message when the lease was taken.
     pub last: u64,
 }
@@ -82,6 +85,12 @@ pub struct NodeInfo {
     /// A digest of the names of the schedules that its features declare; `None` before there were any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedules: Option<String>,
+    /// A fingerprint of the program it runs and of what that was started as; `None` before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// Partitions with messages that only another build can read: they are for a node of another build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declines: Vec<u16>,
 }
 
 /// The nodes that share the store. A store of one process has one node, number 1, and none of this
@@ -116,6 +125,12 @@ pub trait Nodes: Send + Sync + 'static {
     /// Tells the others (from the next beat on) which schedules this node declares, by a digest.
     fn declares(&self, schedules: &str) {
         let _ = schedules;
+    }
+
+    /// Tells the others (from the next beat on) which build this node is, and which partitions have messages that
+    /// it cannot read.
+    fn describes(&self, build: &str, declines: Vec<u16>) {
+        let _ = (build, declines);
     }
 
     /// Tells the others (with the next beat) where this node's gateway is.

@@ -52,6 +52,16 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
         item
     }
 
+    /// What comes next.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        self.peek_of(*self.ring.front()?)
+    }
+
+    /// What comes next of somebody.
+    pub(crate) fn peek_of(&self, tenant: K) -> Option<&T> {
+        self.queues.get(&tenant)?.front()
+    }
+
     /// The next one of somebody, whose turn that was.
     pub(crate) fn pop_of(&mut self, tenant: K) -> Option<T> {
         let queue = self.queues.get_mut(&tenant)?;

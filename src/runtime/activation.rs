@@ -29,7 +29,7 @@ use crate::{
     coordination::limit::gate::Pass,
     durable::journal::Journal,
     envelope::Position,
-    error::Result,
+    error::{Error, Result},
 };
 
 /// Parked messages fetched at once, and how many even when its lane has no room: a key must go on.
@@ -55,6 +55,8 @@ pub(crate) struct Core<A: Actor> {
     ended: Vec<(Position, Home)>,
     /// How many of the next messages are handled one commit each, because a group of them failed.
     pub(crate) single: Cell<usize>,
+    /// Commands whose state the store will never take, and what it said: they fail when their turn comes again.
+    pub(crate) unsavable: RefCell<HashMap<Position, Error>>,
     /// Parks on their way, and how many there ever were.
     parking: Cell<usize>,
     parks: Cell<u64>,
@@ -94,6 +96,7 @@ pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address
         behind: Cell::new(loaded.parked),
         ended: loaded.finished,
         single: Cell::default(),
+        unsavable: RefCell::default(),
         parking: Cell::default(),
         parks: Cell::default(),
         parked: Notify::new(),

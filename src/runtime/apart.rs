@@ -113,7 +113,7 @@ impl<A: Actor> Core<A> {
         let mut group = self.group();
         let position = delivery.stored.position;
         let host = host.unwrap_or_else(|| self.host(position, None, None));
-        self.ended(&mut group, delivery, &host, journal, ended, began.elapsed().as_secs_f64());
+        self.ended(&mut group, delivery, &host, journal, ended, began.elapsed().as_secs_f64()).await;
         group.changed = false;
         if group.taken.is_empty() {
             return self.nudge();

@@ -148,17 +148,23 @@ impl Arbiters {
         if self.change(partition, Place::Opening(tenure.clone()), vacant).is_none() {
             return Ok(false);
         }
-        self.take(partition, tenure, None).await
+        self.take(partition, tenure, false, None).await
     }
 
-    /// Opens a partition whose place is kept for this tenure.
-    async fn take(self: &Arc<Self>, partition: u16, tenure: Arc<Tenure>, blamed: Option<Position>) -> Result<bool> {
+    /// Opens a partition whose place is kept for this tenure; on a new thread if the last one was blocked.
+    async fn take(
+        self: &Arc<Self>,
+        partition: u16,
+        tenure: Arc<Tenure>,
+        blocked: bool,
+        blamed: Option<Position>,
+    ) -> Result<bool> {
         let shared = self.shared.clone();
         let opening = {
             let places = self.places();
             let thread = places.threads.get(usize::from(partition) % places.threads.len().max(1));
             let beat = thread.map(|thread| thread.beat.clone()).unwrap_or_default();
-            open_on(thread, Opening { shared, partition, tenure: tenure.clone(), beat, blamed })
+            open_on(thread, Opening { shared, partition, tenure: tenure.clone(), beat, blocked, blamed })
         };
         let opened = opening.await.map_err(Error::from).and_then(|opened| opened);
         let kept = |place: &Place| place.has(&tenure);
@@ -279,7 +285,7 @@ impl Arbiters {
     /// Opens a partition on its new thread. Where there are other nodes, one of them may have it by
     /// now, and what failed is tried again with the next beat; alone, it is tried until it works.
     async fn retake(self: &Arc<Self>, partition: u16, mut tenure: Arc<Tenure>, blamed: Option<Position>) {
-        while let Err(error) = self.take(partition, tenure, blamed).await {
+        while let Err(error) = self.take(partition, tenure, true, blamed).await {
             error!(partition, %error, "the partition could not be moved, trying again");
             if self.shared.others.is_some() || self.shared.draining() {
                 return;

@@ -14,13 +14,16 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{error, warn};
 
 use super::{
+    early::Answers,
     shared::Shared,
     turnstile::{self, Pass},
 };
-use crate::backend::{Commit, Lease, Refused, Tenant, turns::Turns};
+use crate::backend::{Commit, Decided, Lease, Refused, Tenant, turns::Turns};
 
-/// Most commits in one group.
+/// Most commits in one group, and about how many bytes of them: all are in memory a few times, and in one call
+/// to each store. A larger commit goes alone.
 const GROUP: usize = 1024;
+const GROUP_BYTES: usize = 4 << 20;
 /// A store that takes longer is not what other partitions wait for.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Groups on their way at once while several tenants are there, each of another tenant.
@@ -29,7 +32,16 @@ const WAYS: usize = 2;
 const ASKING: usize = 8;
 
 /// A commit and who waits for it.
-type Waiting = (Commit, oneshot::Sender<Result<(), Refused>>);
+struct Waiting {
+    commit: Commit,
+    waits: Waits,
+}
+
+struct Waits {
+    /// Who is answered as soon as it is decided.
+    answers: Option<Arc<Answers>>,
+    reply: oneshot::Sender<Result<(), Refused>>,
+}
 
 /// Gathers commits.
 pub(crate) struct Committer {
@@ -56,11 +68,20 @@ impl Committer {
     /// Queues a commit; the answer comes when it is durable or refused. While the store cannot
     /// write, it waits. Refused when the committer is closed.
     pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Result<(), Refused>> + use<> {
+        self.commit_early(commit, None)
+    }
+
+    /// Likewise; `answers` leave as soon as it is decided, if that is before its end.
+    pub(crate) fn commit_early(
+        &self,
+        commit: Commit,
+        answers: Option<Arc<Answers>>,
+    ) -> impl Future<Output = Result<(), Refused>> + use<> {
         let (reply, answer) = oneshot::channel();
         if !self.closed.get() {
             let tenant = self.shared.tenant(&commit.address);
             tenant.inspect(|tenant| self.shared.company.saw(*tenant));
-            self.queue.borrow_mut().push(tenant, (commit, reply));
+            self.queue.borrow_mut().push(tenant, Waiting { commit, waits: Waits { answers, reply } });
             self.wake.notify_one();
         }
         async move { answer.await.unwrap_or(Err(Refused::Stale)) }
@@ -76,7 +97,7 @@ impl Committer {
     pub(crate) async fn run(&self) {
         loop {
             self.run_in_turns().await;
-            let group: Vec<_> = std::iter::from_fn(|| self.queue.borrow_mut().pop()).take(GROUP).collect();
+            let group = self.some();
             if group.is_empty() {
                 self.wake.notified().await;
             } else {
@@ -126,7 +147,7 @@ impl Committer {
                         continue;
                     }
                     if let Some(pass) = &mut pass {
-                        pass.weigh(group.iter().map(|(commit, _)| commit.weight()).sum());
+                        pass.weigh(group.iter().map(|waiting| waiting.commit.weight()).sum());
                     }
                     busy.push(tenant);
                     leaving.push(async move {
@@ -139,21 +160,31 @@ impl Committer {
         }
     }
 
+    /// A group as large as they come.
+    fn some(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.borrow_mut();
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < GROUP && fits(queue.peek(), &mut bytes) {
+            group.extend(queue.pop());
+        }
+        group
+    }
+
     /// A small group of one tenant's.
     fn some_of(&self, tenant: Option<Tenant>) -> Vec<Waiting> {
-        let (mut group, mut weight) = (Vec::new(), 0);
-        while weight < turnstile::GROUP
-            && let Some(next) = self.queue.borrow_mut().pop_of(tenant)
-        {
-            weight += next.0.weight();
+        let mut queue = self.queue.borrow_mut();
+        let (mut group, mut weight, mut bytes) = (Vec::new(), 0, 0);
+        while weight < turnstile::GROUP && fits(queue.peek_of(tenant), &mut bytes) {
+            let Some(next) = queue.pop_of(tenant) else { break };
+            weight += next.commit.weight();
             group.push(next);
         }
         group
     }
 
     /// The store's answers; `pass` is given back with them, or when they are long in coming.
-    async fn answers(&self, batch: Arc<Vec<Commit>>, pass: Option<Pass>) -> Vec<Result<(), Refused>> {
-        let mut answers = std::pin::pin!(self.shared.backend.commit(self.lease, batch));
+    async fn answers(&self, batch: Arc<Vec<Commit>>, decided: Decided, pass: Option<Pass>) -> Vec<Result<(), Refused>> {
+        let mut answers = std::pin::pin!(self.shared.backend.commit_early(self.lease, batch, decided));
         let Some(pass) = pass else { return answers.await };
         let in_time = self.shared.clock.limit(PATIENCE, &mut answers).await;
         pass.arrived();
@@ -164,26 +195,27 @@ impl Committer {
     }
 
     async fn send(&self, group: Vec<Waiting>, mut pass: Option<Pass>) {
-        let (mut commits, mut replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let split = |Waiting { commit, waits }: Waiting| (commit, waits);
+        let (mut commits, mut waiting): (Vec<_>, Vec<_>) = group.into_iter().map(split).unzip();
         let mut wait = Duration::from_millis(50);
         loop {
             let batch = Arc::new(commits);
             let begun = std::time::Instant::now();
-            let answers = self.answers(batch.clone(), pass.take()).await;
+            let answers = self.answers(batch.clone(), early(&waiting), pass.take()).await;
             self.shared.metrics.commit(batch.len(), begun.elapsed().as_secs_f64());
             let mut again = Vec::new();
             let mut unwritten = None;
-            for ((answer, reply), commit) in answers.into_iter().zip(replies).zip(batch.iter()) {
+            for ((answer, waits), commit) in answers.into_iter().zip(waiting).zip(batch.iter()) {
                 if let Err(Refused::Unavailable(why)) = answer {
                     unwritten = Some(why);
-                    again.push((commit.clone(), reply));
+                    again.push((commit.clone(), waits));
                     continue;
                 }
                 if answer == Err(Refused::Stale) {
                     error!(partition = self.lease.partition, address = %commit.address, "commit refused: this owner is stale");
                 }
                 // Whoever waited is gone; what is committed stays.
-                let _ = reply.send(answer);
+                let _ = waits.reply.send(answer);
             }
             let Some(why) = unwritten else {
                 self.down.set(false);
@@ -194,7 +226,57 @@ impl Committer {
             }
             self.shared.clock.sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
-            (commits, replies) = again.into_iter().unzip();
+            (commits, waiting) = again.into_iter().unzip();
         }
+    }
+}
+
+/// Lets the answers of each commit of a group leave when it is decided.
+fn early(group: &[Waits]) -> Decided {
+    if group.iter().all(|waits| waits.answers.is_none()) {
+        return Decided::default();
+    }
+    let answers: Vec<Option<Arc<Answers>>> = group.iter().map(|waits| waits.answers.clone()).collect();
+    Decided::new(move |index| {
+        if let Some(Some(answers)) = answers.get(index) {
+            answers.leave_early();
+        }
+    })
+}
+
+/// Whether the next one belongs to a group that has these bytes; then it is counted. The first always does.
+fn fits(next: Option<&Waiting>, bytes: &mut usize) -> bool {
+    let Some(next) = next else { return false };
+    let more = next.commit.bytes();
+    let fits = *bytes == 0 || *bytes + more <= GROUP_BYTES;
+    *bytes += more.max(1);
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::StateWrite;
+
+    fn waiting(bytes: usize) -> Waiting {
+        let mut commit = Commit::of("thing/a".parse().unwrap(), 0);
+        commit.state = Some(StateWrite { from: 0, doc: vec![0; bytes], fields: Vec::new() });
+        Waiting { commit, waits: Waits { answers: None, reply: oneshot::channel().0 } }
+    }
+
+    #[test]
+    fn a_group_has_bytes_and_what_is_larger_goes_alone() {
+        let (mut groups, mut bytes) = (vec![0], 0);
+        for size in [GROUP_BYTES / 2, GROUP_BYTES / 2, 1, GROUP_BYTES * 3, 1, 1, 0] {
+            let next = waiting(size);
+            if !fits(Some(&next), &mut bytes) {
+                groups.push(0);
+                bytes = 0;
+                assert!(fits(Some(&next), &mut bytes));
+            }
+            *groups.last_mut().unwrap() += 1;
+        }
+        assert_eq!(groups, [2, 1, 1, 3]);
+        assert!(!fits(None, &mut bytes));
     }
 }

@@ -82,6 +82,12 @@ impl Waiting {
         }
     }
 
+    /// Whether a position is followed, here or from another node.
+    pub(crate) fn follows(&self, position: Position) -> bool {
+        self.watched.load(Ordering::SeqCst) > 0
+            && (self.watchers.contains_key(&position) || self.abroad.contains_key(&position))
+    }
+
     /// Lets this node's followers of a position look again; the other nodes that follow it.
     pub(crate) fn changed(&self, position: Position) -> Vec<u64> {
         if self.watched.load(Ordering::SeqCst) == 0 {
@@ -134,11 +140,12 @@ mod tests {
     #[test]
     fn other_nodes_are_told_until_the_end_and_no_more_are_remembered_than_can_be() {
         let (waiting, position) = (Waiting::default(), Position::new(0, 1));
-        assert!(waiting.changed(position).is_empty());
+        assert!(waiting.changed(position).is_empty() && !waiting.follows(position));
         waiting.watch_from(position, 2);
         waiting.watch_from(position, 2);
         waiting.watch_from(position, 3);
         assert_eq!(waiting.changed(position), [2, 3]);
+        assert!(waiting.follows(position));
         waiting.sweep();
         waiting.ended(position);
         assert!(waiting.changed(position).is_empty());

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::{
     faults::Point,
+    leaving::{give_up_parked, set_aside},
     room::{Delivery, Room, Signal},
 };
 use crate::{
@@ -54,19 +55,29 @@ pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Arrival>) {
             }
         }
     };
-    let (mut absent, mut index) = (Vec::<Arrivals>::new(), HashMap::new());
+    let (mut absent, mut index, mut aside) = (Vec::<Arrivals>::new(), HashMap::new(), Vec::new());
     for Arrival { stored, suspicious } in batch {
         if counted.contains(&stored.position) && stored.attempts == 0 {
             // It has ended since it was read.
             room.let_go(stored.position);
             continue;
         }
-        let Some(address) = address(room, &stored).await else { continue };
+        let Some(address) = recipient(room, &stored).await else { continue };
         let delivery = Delivery {
             counted: counted.contains(&stored.position),
             suspect: suspicious && room.suspect(&stored),
             stored,
         };
+        if !room.shared.kinds.contains_key(address.kind()) {
+            match room.leaves(&address).await {
+                true => aside.push((address, delivery)),
+                false => {
+                    let failure = unknown_kind(&address).failure(0, room.shared.clock.now());
+                    room.bury(&delivery.stored, address, failure).await;
+                }
+            }
+            continue;
+        }
         if let Some(slot) = room.slots.borrow().get(&address) {
             slot.send(Signal::Deliver(Box::new(delivery)));
             continue;
@@ -77,18 +88,14 @@ pub(crate) async fn distribute(room: &Rc<Room>, mut batch: Vec<Arrival>) {
         });
         absent[at].deliveries.push(delivery);
     }
+    set_aside(room, aside).await;
     activate(room, absent).await;
 }
 
-/// Who a message is for; one that no actor can handle is buried (G12).
-pub(crate) async fn address(room: &Room, stored: &Stored) -> Option<Address> {
+/// Who a message is for; one that is no message at all is buried (G12).
+pub(crate) async fn recipient(room: &Room, stored: &Stored) -> Option<Address> {
     match &stored.envelope {
-        Ok(envelope) if room.shared.kinds.contains_key(envelope.to.kind()) => Some(envelope.to.clone()),
-        Ok(envelope) => {
-            let message = format!("no feature of this build has the kind {:?}", envelope.to.kind());
-            room.bury(stored, envelope.to.clone(), failure(room, "unknown_kind", message)).await;
-            None
-        }
+        Ok(envelope) => Some(envelope.to.clone()),
         Err(undecodable) => {
             // A name that is always valid.
             let address = Address::new("unreadable", "message").ok()?;
@@ -98,12 +105,21 @@ pub(crate) async fn address(room: &Room, stored: &Stored) -> Option<Address> {
     }
 }
 
+/// Why nothing of this build can handle an actor's messages.
+fn unknown_kind(address: &Address) -> Error {
+    let why = format!("no feature of this build has the kind {:?}", address.kind());
+    Error::terminal(why).code("unknown_kind")
+}
+
 /// Counts the first attempt of messages that may have been running when the last owner died, all
 /// at once, and says which. Those that were counted before, and those that their actors fetch, are counted
 /// one by one, each before it runs.
 async fn count(room: &Rc<Room>, batch: &mut [Arrival]) -> Result<HashSet<Position>> {
     let suspect = |Arrival { stored, suspicious }: &&Arrival| {
-        *suspicious && stored.attempts == 0 && !stored.parked && room.suspect(stored)
+        let known = |stored: &Stored| {
+            stored.envelope.as_ref().is_ok_and(|envelope| room.shared.kinds.contains_key(envelope.to.kind()))
+        };
+        *suspicious && stored.attempts == 0 && !stored.parked && room.suspect(stored) && known(stored)
     };
     let suspects: Vec<(Position, Home)> =
         batch.iter().filter(suspect).map(|arrival| (arrival.stored.position, arrival.stored.home)).collect();
@@ -123,6 +139,9 @@ async fn count(room: &Rc<Room>, batch: &mut [Arrival]) -> Result<HashSet<Positio
     for Arrival { stored, .. } in batch.iter_mut() {
         if let Some(attempts) = counts.get(&stored.position) {
             stored.attempts = *attempts;
+            if *attempts > 0 {
+                room.shared.begun.counted(stored.position);
+            }
         }
     }
     room.shared.faults.at(Point::Counted).await;
@@ -133,11 +152,24 @@ pub(crate) fn failure(room: &Room, code: &'static str, message: String) -> Failu
     Error::terminal(message).code(code).failure(0, room.shared.clock.now())
 }
 
-/// Loads actors, brings them into memory and hands them their messages.
+/// Loads actors, brings them into memory and hands them their messages: as many at once as memory can hold.
 pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
-    if absent.is_empty() {
-        return;
+    let known = |arrivals: &Arrivals| room.shared.kinds.contains_key(arrivals.address.kind());
+    // The store need not even have a place for states of a kind that this build does not have.
+    let (mut absent, unknown): (Vec<_>, Vec<_>) = absent.into_iter().partition(known);
+    for Arrivals { address, .. } in unknown {
+        // Parked by an owner that has the kind, or that knew of a build that has.
+        if !room.leaves(&address).await {
+            give_up_parked(room, &address, &unknown_kind(&address)).await;
+        }
     }
+    while !absent.is_empty() && !room.stopping() {
+        let rest = absent.split_off(room.pages.next().min(absent.len()));
+        activate_page(room, std::mem::replace(&mut absent, rest)).await;
+    }
+}
+
+async fn activate_page(room: &Rc<Room>, absent: Vec<Arrivals>) {
     let addresses: Vec<Address> = absent.iter().map(|arrivals| arrivals.address.clone()).collect();
     let loaded = loop {
         if room.stopping() {
@@ -155,7 +187,9 @@ pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
             }
         }
     };
+    room.pages.saw(&loaded);
     room.shared.faults.at(Point::Activated).await;
+    let mut aside = Vec::new();
     for (arrivals, mut loaded) in absent.into_iter().zip(loaded) {
         // What is read later is read after its commit was finished: a dead letter that was put back, say.
         loaded.finished.retain(|(position, _)| room.lanes.borrow().holds(*position));
@@ -172,12 +206,21 @@ pub(crate) async fn activate(room: &Rc<Room>, absent: Vec<Arrivals>) {
                 // Only now: what is admitted with nothing to do may have to leave at once.
                 room.admit(arrivals.address, slot);
             }
+            // Another build may have written its state.
+            Err(_) if room.leaves(&arrivals.address).await => {
+                let address = arrivals.address;
+                aside.extend(arrivals.deliveries.into_iter().map(|delivery| (address.clone(), delivery)));
+            }
             Err(error) => {
                 for delivery in arrivals.deliveries {
                     let failure = error.failure(delivery.stored.attempts, room.shared.clock.now());
                     room.bury(&delivery.stored, arrivals.address.clone(), failure).await;
                 }
+                if parked {
+                    give_up_parked(room, &arrivals.address, &error).await;
+                }
             }
         }
     }
+    set_aside(room, aside).await;
 }

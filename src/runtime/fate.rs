@@ -24,7 +24,7 @@ use crate::{
         journal::{Journal, MISMATCH},
         undo::NOT_UNDONE,
     },
-    envelope::Envelope,
+    envelope::{Envelope, Position},
     error::{Error, Failure},
 };
 
@@ -46,7 +46,7 @@ pub(super) enum Fate {
     /// It waits for something that is not there yet.
     Waits,
     Parked,
-    /// It waits for the limits of its kind.
+    /// It waits for the limits of its kind, or for another build.
     Held,
     /// It brought something, and nothing else.
     Noted,
@@ -54,7 +54,7 @@ pub(super) enum Fate {
 
 impl<A: Actor> Core<A> {
     /// What follows from how a command's run ended.
-    pub(super) fn ended(
+    pub(super) async fn ended(
         self: &Rc<Self>,
         group: &mut Group<A::State>,
         delivery: Delivery,
@@ -68,9 +68,23 @@ impl<A: Actor> Core<A> {
             Ok(()) => handled,
             Err(error) => Handled::failed(error),
         };
+        let ended = match ended {
+            Ended::Done(handled) => Ended::Done(checked(handled)),
+            ended => ended,
+        };
+        let error = match &ended {
+            Ended::Done(handled) => handled.reply.as_ref().err(),
+            Ended::Broken(error) => Some(error),
+            _ => None,
+        };
+        if error.is_some_and(is_of_another_build) && self.room.leaves(&self.address).await {
+            self.take_back(journal);
+            let attempts = delivery.stored.attempts.saturating_sub(1);
+            self.leave(group, delivery, attempts);
+            return Went::On;
+        }
         match ended {
             Ended::Done(handled) => {
-                let handled = checked(handled);
                 self.end_notes(group, journal);
                 match handled.reply {
                     Ok(reply) => self.complete(group, delivery, reply, handled.effects, seconds),
@@ -121,7 +135,7 @@ impl<A: Actor> Core<A> {
     ) {
         let stored = &delivery.stored;
         let envelope = stored.envelope.as_ref().ok();
-        let awaited = !effects.continues && envelope.is_some_and(|envelope| self.awaited(envelope));
+        let awaited = !effects.continues && envelope.is_some_and(|envelope| self.awaited(stored.position, envelope));
         let told = awaited.then(|| {
             Box::new(Request {
                 status: Status::Completed,
@@ -152,8 +166,10 @@ impl<A: Actor> Core<A> {
         group.taken.push(Taken { delivery, fate: Fate::Ended { label: "completed", told }, seconds });
     }
 
-    fn awaited(&self, envelope: &Envelope) -> bool {
-        envelope.reply.is_some_and(|reply| self.room.shared.awaits(reply))
+    /// Whether somebody waits for the end of a message or follows it.
+    fn awaited(&self, position: Position, envelope: &Envelope) -> bool {
+        let shared = &self.room.shared;
+        envelope.reply.is_some_and(|reply| shared.awaits(reply)) || shared.waiting.follows(position)
     }
 
     /// A handler failed: nothing of it remains but the record. `blocks` says whether the key waits for
@@ -177,7 +193,7 @@ impl<A: Actor> Core<A> {
         }
         if error.is_terminal() {
             debug!(address = %self.address, position = %stored.position, trace, %error, "failed");
-            let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(e));
+            let awaited = stored.envelope.as_ref().is_ok_and(|e| self.awaited(stored.position, e));
             let journal = self.room.is_journaled(stored.position);
             let cancelled = journal && error.has_code("cancelled");
             let (status, label) = if cancelled { (Status::Cancelled, "cancelled") } else { (Status::Failed, "failed") };
@@ -222,6 +238,21 @@ impl<A: Actor> Core<A> {
         }
     }
 
+    /// Leaves a message to another build: it waits in its order as if this attempt had never been.
+    pub(super) fn leave(&self, group: &mut Group<A::State>, delivery: Delivery, attempts: u32) {
+        let stored = &delivery.stored;
+        group.commit.deferred.push(Deferral {
+            position: stored.position,
+            home: stored.home,
+            due: group.commit.at + 1,
+            attempts,
+            failures: stored.failures.clone(),
+            blocks: true,
+        });
+        group.taken.push(Taken { delivery, fate: Fate::Held, seconds: 0.0 });
+        self.block(group);
+    }
+
     /// The key waits: what is queued behind goes back to the store with the same commit.
     pub(super) fn block(&self, group: &mut Group<A::State>) {
         group.blocked = true;
@@ -255,6 +286,11 @@ impl<A: Actor> Core<A> {
         self.room.shared.metrics.dead_lettered(A::KIND);
         group.taken.push(Taken { delivery, fate: Fate::Dead(failure), seconds });
     }
+}
+
+/// Whether another build may read what this one cannot: a command, or a journal.
+pub(super) fn is_of_another_build(error: &Error) -> bool {
+    error.has_code(UNDECODABLE) || error.has_code(MISMATCH)
 }
 
 fn timeout(limit: Duration) -> Error {

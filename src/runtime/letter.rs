@@ -22,8 +22,13 @@ pub(crate) enum Letter {
     Cancelled { token: u64, outcome: Outcome },
     /// Which attempt of this message runs, in a partition that is yours? Tell `from`.
     Running { position: Position, from: u64, token: u64 },
-    /// The answer.
-    Runs { token: u64, attempt: Option<u32> },
+    /// The answer; how it ends, if that is decided and not yet in the store.
+    Runs {
+        token: u64,
+        attempt: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended: Option<Box<View>>,
+    },
     /// Cancel some of what waits in a partition that is yours, and tell `from`.
     Sweep { sweep: Sweep, from: u64, token: u64 },
     /// What became of that wish; why nothing did.
@@ -111,8 +116,9 @@ mod tests {
             Letter::Cancelled { token, outcome: Outcome::Cancelled },
             Letter::Cancelled { token, outcome: Outcome::Unknown("why".into()) },
             Letter::Running { position, from, token },
-            Letter::Runs { token, attempt: Some(3) },
-            Letter::Runs { token, attempt: None },
+            Letter::Runs { token, attempt: Some(3), ended: None },
+            Letter::Runs { token, attempt: Some(1), ended: Some(Box::new(view(Some("7")))) },
+            Letter::Runs { token, attempt: None, ended: None },
             Letter::Sweep { sweep: sweep(), from, token },
             Letter::Swept {
                 token,
@@ -147,6 +153,9 @@ mod tests {
         let text = |letter: &Letter| String::from_utf8(letter.bytes()).unwrap();
         assert_eq!(text(&cancel), r#"{"Cancel":{"position":281474976710665,"from":2,"token":3}}"#);
         assert_eq!(text(&Letter::Look), r#""Look""#);
+        let runs = r#"{"Runs":{"token":3,"attempt":1}}"#;
+        assert_eq!(text(&Letter::Runs { token: 3, attempt: Some(1), ended: None }), runs);
+        assert!(matches!(Letter::read(runs.as_bytes()), Some(Letter::Runs { attempt: Some(1), ended: None, .. })));
         for unknown in [&b"{\"Sing\":{}}"[..], b"", b"\xff", b"{\"Cancel\":{}}"] {
             assert!(Letter::read(unknown).is_none());
         }

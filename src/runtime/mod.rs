@@ -7,7 +7,8 @@
 //! * A [`partition`] is opened and closed; its [`reader`] and what is [`due`] are read as its [`lanes`] have
 //!   room, [`distribute`] hands messages to [`activation`]s, which work in [`turn`]s of [`handle`]d commands,
 //!   passing the [`gate`] of a limited kind first, decide the [`fate`] of each and [`settle`] them; the
-//!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits, and other actors are [`told`].
+//!   [`commit`]ter groups what they did; [`deliver`] tells whoever waits, [`early`] where the store decides before it is done, and other
+//!   actors are [`told`].
 //! * [`cancel`] races none of it, and a [`sweep`] is many of those; what is [`pausing`] begins nothing.
 //! * [`nodes`] is being one of several: it beats and carries out its [`plan`], by [`assign`]ment;
 //!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
@@ -16,13 +17,16 @@ pub(crate) mod activation;
 pub(crate) mod apart;
 pub(crate) mod arbiters;
 pub(crate) mod assign;
+pub(crate) mod begun;
 pub mod broadcast;
+pub(crate) mod builds;
 pub mod bulk;
 pub(crate) mod cancel;
 pub(crate) mod commit;
 pub(crate) mod deliver;
 pub(crate) mod distribute;
 pub(crate) mod due;
+pub(crate) mod early;
 pub(crate) mod fate;
 pub mod faults;
 pub(crate) mod fetch;
@@ -32,6 +36,7 @@ pub(crate) mod journaled;
 pub(crate) mod kind;
 pub(crate) mod lane;
 pub(crate) mod lanes;
+pub(crate) mod leaving;
 pub(crate) mod letter;
 pub mod node;
 pub(crate) mod nodes;
@@ -39,6 +44,7 @@ pub(crate) mod notes;
 pub(crate) mod others;
 pub mod outside;
 pub mod overview;
+pub(crate) mod pages;
 pub(crate) mod partition;
 pub(crate) mod pausing;
 pub(crate) mod plan;

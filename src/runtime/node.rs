@@ -130,9 +130,14 @@ impl Node {
         for kind in kinds.values() {
             start.backend.declare(kind.name(), kind.stateful(), &kind.indexes()).await?;
         }
+        if matches!(start.clock, Clock::System) {
+            start.clock = Clock::Bounded(Arc::default());
+        }
         let shared = Arc::new(Shared::new(start.backend, start.clock, start.settings, kinds, faults, seed)?);
         let kinds = shared.kinds.clone();
         shared.backend.tenants(Arc::new(move |address| kinds.get(address.kind())?.belongs(address.key()).tenant));
+        // Before any timer is looked at.
+        shared.clock.compare(shared.backend.time()).await?;
         // Before anything is read: what was paused stays so.
         pausing::look(&shared).await?;
         let arbiters = Arbiters::start(shared.clone()).await?;
@@ -157,6 +162,10 @@ impl Node {
             clock.rest(Duration::from_secs(5)).await;
             waiting.sweep();
             self.shared.listeners.sweep();
+            if let Err(error) = clock.compare(backend.time()).await {
+                warn!(%error, "the store's clock could not be read, trying again later");
+                continue;
+            }
             let now = clock.now();
             let retention = settings.retention.as_millis().min(i64::MAX as u128) as i64;
             if let Err(error) = backend.expire(now.saturating_sub(retention), now).await {

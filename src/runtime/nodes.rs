@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,8 @@ use tracing::{error, info, warn};
 
 use super::{
     arbiters::Arbiters,
-    assign,
+    assign::Assigned,
+    builds,
     letter::Letter,
     others::Others,
     partition::Parting,
@@ -45,6 +46,7 @@ pub(crate) struct Nodes {
     doubt: AtomicBool,
     over: AtomicBool,
     times: Times,
+    build: OnceLock<String>,
 }
 
 /// What the loop remembers from beat to beat.
@@ -68,8 +70,14 @@ impl Nodes {
             doubt: AtomicBool::new(false),
             over: AtomicBool::new(false),
             times: Times::of(lease),
+            build: OnceLock::new(),
         });
         let mut memory = Memory::default();
+        let kinds = shared.kinds.keys().copied().collect();
+        let build = builds::fingerprint(shared.settings.build.to_string(), kinds).await;
+        info!(build, "this build is told from others by its fingerprint");
+        nodes.build.set(build).ok();
+        nodes.describe()?;
         shared.backend.join().await.map_err(|error| error.context("joining the other nodes"))?;
         let plan = nodes.round(&mut memory).await.map_err(|error| error.context("giving the first sign of life"))?;
         info!(node = shared.backend.me(), members = nodes.others()?.members().len(), "joined");
@@ -95,6 +103,13 @@ impl Nodes {
 
     fn others(&self) -> Result<&Others> {
         self.shared.others.as_ref().ok_or_else(|| Error::new("there are no other nodes"))
+    }
+
+    /// Has the next beat say what this node is, and what it leaves to other builds.
+    fn describe(&self) -> Result<()> {
+        let build = self.build.get().map_or("", String::as_str);
+        self.shared.backend.describes(build, self.others()?.builds.declined());
+        Ok(())
     }
 
     /// Lets the others look around: somebody has come.
@@ -137,13 +152,14 @@ impl Nodes {
 
     /// One beat, and what follows from it.
     async fn round(&self, memory: &mut Memory) -> Result<Plan> {
+        self.describe()?;
         let sent = Instant::now();
         let members = self.beat(memory).await?;
         let now = Instant::now();
         memory.proof = Some(sent);
         memory.sight.see(&members, now);
         let others = self.others()?;
-        others.meet(members);
+        others.meet(members, sent);
         let lost = self.arbiters.dismiss_lost();
         if lost > 0 {
             warn!(partitions = lost, "another owner has taken over");
@@ -258,9 +274,11 @@ impl Nodes {
 
     async fn let_go_of_leftovers(&self) -> Result<()> {
         let (backend, others) = (&self.shared.backend, self.others()?);
-        let me = backend.me();
-        for (partition, owner) in (0u16..).zip(backend.owners().await?) {
-            let wanted = assign::owner(&others.staying(), partition);
+        let (me, owners) = (backend.me(), backend.owners().await?);
+        let (members, staying) = (others.members(), others.staying());
+        let assigned = Assigned::among(&members, &staying);
+        for (partition, owner) in (0u16..).zip(owners) {
+            let wanted = assigned.owner(partition);
             if owner.node != me || wanted == Some(me) {
                 continue;
             }
@@ -269,7 +287,7 @@ impl Nodes {
                 continue;
             }
             // Were it taken anew meanwhile, this would be an epoch too old to mean anything.
-            backend.release(Lease { partition, epoch: owner.epoch, clean: false, last: 0 }).await?;
+            backend.release(Lease { partition, epoch: owner.epoch, clean: false, mine: false, last: 0 }).await?;
             if let Some(node) = wanted {
                 self.shared.write(node, &Letter::Look);
             }
@@ -300,8 +318,10 @@ impl Nodes {
         let rest: Vec<u64> = others.staying().into_iter().filter(|node| *node != me).collect();
         let tell = |letter: Letter| rest.iter().for_each(|node| others.write(*node, &letter));
         tell(Letter::Leaving { node: me });
+        let members = others.members();
+        let assigned = Assigned::among(&members, &rest);
         let released = |partition| {
-            if let Some(node) = assign::owner(&rest, partition) {
+            if let Some(node) = assigned.owner(partition) {
                 others.write(node, &Letter::Look);
             }
         };

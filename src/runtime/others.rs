@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream::unfold};
 use tokio::sync::{Notify, mpsc};
 use tracing::debug;
 
-use super::letter::Letter;
+use super::{builds::Builds, letter::Letter};
 use crate::{
     backend::{Backend, Member, Owner},
     error::Result,
@@ -34,6 +34,7 @@ type Posted = (u64, Vec<u8>);
 pub(crate) struct Others {
     /// A reason to beat and look around at once.
     pub(crate) look: Notify,
+    pub(crate) builds: Builds,
     members: Mutex<Arc<Vec<Member>>>,
     leaving: Mutex<HashSet<u64>>,
     owners: tokio::sync::Mutex<Option<(Instant, Arc<Vec<Owner>>)>>,
@@ -48,6 +49,7 @@ impl Default for Others {
         let (post, posted) = mpsc::unbounded_channel();
         Self {
             look: Notify::new(),
+            builds: Builds::default(),
             members: Mutex::default(),
             leaving: Mutex::default(),
             owners: tokio::sync::Mutex::default(),
@@ -65,8 +67,9 @@ impl Others {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes who is there.
-    pub(crate) fn meet(&self, members: Vec<Member>) {
+    /// Notes who is there, as a beat found that was sent then.
+    pub(crate) fn meet(&self, members: Vec<Member>, sent: Instant) {
+        self.builds.see(&members, sent);
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         leaving.retain(|node| members.iter().any(|member| member.id == *node));
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(members);

@@ -11,9 +11,9 @@ use tracing::{info, warn};
 use actix::ActorContext;
 
 use super::{
-    distribute::{address, failure},
+    distribute::{failure, recipient},
     due::due,
-    pausing,
+    leaving, pausing,
     reader::{read, relieve, wake_parked},
     room::Room,
     shared::Shared,
@@ -38,7 +38,9 @@ pub(crate) struct Opening {
     pub(crate) partition: u16,
     pub(crate) tenure: Arc<Tenure>,
     pub(crate) beat: Arc<Beat>,
-    /// The message that blocked the last owner's thread.
+    /// Whether the last owner's thread, of this process, was blocked; and the message that blocked it, if that is
+    /// known.
+    pub(crate) blocked: bool,
     pub(crate) blamed: Option<Position>,
 }
 
@@ -51,15 +53,20 @@ pub(crate) enum Opened {
 }
 
 /// Takes the lease and starts reading, unless a living node has it.
-pub(crate) async fn open(Opening { shared, partition, tenure, beat, blamed }: Opening) -> Result<Opened> {
+pub(crate) async fn open(Opening { shared, partition, tenure, beat, blocked, blamed }: Opening) -> Result<Opened> {
     let lease = match shared.backend.acquire(partition).await? {
         Acquired::Taken(lease) => lease,
         Acquired::Held(node) => return Ok(Opened::Held(node)),
     };
-    if !lease.clean {
+    if blocked {
+        shared.begun.forget(partition);
+    }
+    // What this process ran in a tenure that it lost has ended no process.
+    let suspect = blocked || !(lease.clean || lease.mine);
+    if suspect {
         info!(partition, epoch = lease.epoch, "the last owner did not let go in order: what it ran is suspect");
     }
-    let suspects = Position::new(partition, if lease.clean { 0 } else { lease.last });
+    let suspects = Position::new(partition, if suspect { lease.last } else { 0 });
     let room = Room::new(shared, lease, suspects, beat, tenure);
     let journaled = room.shared.backend.journaled(partition).await?;
     room.journaled.borrow_mut().extend(journaled);
@@ -75,6 +82,7 @@ pub(crate) async fn open(Opening { shared, partition, tenure, beat, blamed }: Op
         actix::spawn(due(room.clone())),
         actix::spawn(relieve(room.clone())),
         actix::spawn(pausing::follow(room.clone())),
+        actix::spawn(leaving::follow(room.clone())),
         actix::spawn({
             let room = room.clone();
             async move { wake_parked(&room, |address| !room.is_paused(address)).await }
@@ -170,6 +178,7 @@ impl Partition {
 }
 
 async fn release(room: &Room) -> bool {
+    room.shared.begun.forget(room.lease.partition);
     let released = room.shared.backend.release(room.lease).await;
     if let Err(error) = &released {
         warn!(partition = room.lease.partition, %error, "the lease was not let go");
@@ -180,7 +189,7 @@ async fn release(room: &Room) -> bool {
 /// Ends the message that blocked the last owner's thread in the dead letters.
 async fn quarantine(room: &Rc<Room>, position: Position) -> Result<()> {
     let Lookup::Waiting(stored) = room.shared.backend.lookup(position).await? else { return Ok(()) };
-    let Some(address) = address(room, &stored).await else { return Ok(()) };
+    let Some(address) = recipient(room, &stored).await else { return Ok(()) };
     let message = format!(
         "the handler blocked its thread for {:?} without awaiting: move blocking work to the blocking pool",
         room.shared.settings.stall

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::assign::owner;
+use super::assign::Assigned;
 use crate::backend::Member;
 
 /// Partitions handed over at once, so that no more than these stand still together.
@@ -117,8 +117,9 @@ pub(crate) fn plan(situation: &Situation<'_>, times: Times, now: Instant) -> Pla
     }
     let closing = standing.iter().filter(|standing| **standing == Standing::Closing).count();
     let mut plan = Plan { give_up, ..Plan::default() };
+    let assigned = Assigned::among(members, staying);
     for (partition, standing) in (0u16..).zip(standing) {
-        match (standing, owner(staying, partition)) {
+        match (standing, assigned.owner(partition)) {
             (Standing::Vacant, Some(owner)) if owner == me => plan.open.push(partition),
             (Standing::Open, Some(owner)) if owner != me && closing + plan.hand_over.len() < AT_ONCE => {
                 plan.hand_over.push((partition, owner));

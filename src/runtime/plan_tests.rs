@@ -1,7 +1,7 @@
 //! A table of situations, in instants that nobody waits for.
 
 use super::*;
-use crate::backend::NodeInfo;
+use crate::{backend::NodeInfo, runtime::assign::owner};
 
 const LEASE: Duration = Duration::from_secs(6);
 const ME: u64 = 1;
@@ -67,6 +67,30 @@ fn what_is_no_longer_its_own_is_handed_over_a_few_at_once() {
     assert_eq!(among(&[ME, 2], &standing).hand_over, [(theirs[AT_ONCE - 1], 2)]);
     standing[usize::from(theirs[AT_ONCE - 1])] = Standing::Closing;
     assert_eq!(among(&[ME, 2], &standing), Plan::default());
+}
+
+#[test]
+fn what_this_build_declines_is_handed_over_and_not_opened_again() {
+    let (now, mine) = (Instant::now(), of(ME, &[ME, 2], 64));
+    let mut members = [member(ME, 1), member(2, 1)];
+    members[1].info.build = Some("new".into());
+    members[0].info.declines = mine[..2].to_vec();
+    let decide = |members: &[Member], standing: Standing| {
+        let mut sight = Sight::default();
+        sight.see(members, now);
+        let mut standings = [Standing::Opening; 64];
+        mine.iter().for_each(|partition| standings[usize::from(*partition)] = standing);
+        let standing = &standings;
+        let situation =
+            Situation { me: ME, members, staying: &[ME, 2], sight: &sight, standing, proof: now, draining: false };
+        plan(&situation, times(), now)
+    };
+    let open = decide(&members, Standing::Open);
+    assert_eq!((open.open, open.hand_over), (vec![], vec![(mine[0], 2), (mine[1], 2)]));
+    assert_eq!(decide(&members, Standing::Vacant).open, mine[2..]);
+    // The other one can read it no better.
+    members[1].info.declines = mine[..1].to_vec();
+    assert_eq!(decide(&members, Standing::Open).hand_over, [(mine[1], 2)]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::{
     pausing,
     shared::Shared,
     sweep::{Part, Sweep},
+    view::View,
 };
 use crate::{
     envelope::Position,
@@ -37,8 +38,16 @@ const RENEW: Duration = Duration::from_secs(30);
 /// The answer to an ask.
 enum Answer {
     Cancelled(Outcome),
-    Runs(Option<u32>),
+    Runs(Runs),
     Swept(Result<Part, String>),
+}
+
+/// How a message stands at the owner of its partition.
+pub(crate) enum Runs {
+    /// Its commit has not ended, and this is how it will: it is decided.
+    Ended(Box<View>),
+    /// This attempt runs, if any.
+    Attempt(Option<u32>),
 }
 
 /// The post of a node that shares its store with others.
@@ -88,7 +97,8 @@ impl Post {
             }),
             Letter::Running { position, from, token } => self.answer(from, async move |post| {
                 let attempt = post.arbiters.running(position).await;
-                Letter::Runs { token, attempt }
+                let ended = post.shared.told(position).map(Box::new);
+                Letter::Runs { token, attempt, ended }
             }),
             Letter::Sweep { sweep, from, token } => self.answer(from, async move |post| {
                 let part = post.arbiters.sweep(sweep).await.map_err(|error| error.to_string());
@@ -96,7 +106,9 @@ impl Post {
             }),
             Letter::Swept { token, part } => self.answered(token, Answer::Swept(part)),
             Letter::Cancelled { token, outcome } => self.answered(token, Answer::Cancelled(outcome)),
-            Letter::Runs { token, attempt } => self.answered(token, Answer::Runs(attempt)),
+            Letter::Runs { token, attempt, ended } => {
+                self.answered(token, Answer::Runs(ended.map_or(Runs::Attempt(attempt), Runs::Ended)));
+            }
             Letter::Watch { position, from } if self.arbiters.has(position) => {
                 self.shared.waiting.watch_from(position, from);
                 // It may have changed since the follower looked.
@@ -200,14 +212,15 @@ impl Post {
         }
     }
 
-    /// Which attempt of a message runs elsewhere, as far as can be said quickly.
-    pub(crate) async fn running(&self, position: Position) -> Option<u32> {
+    /// Which attempt of a message runs elsewhere, or how it has ended there, as far as can be said quickly.
+    pub(crate) async fn running(&self, position: Position) -> Runs {
+        let unknown = Runs::Attempt(None);
         let asked = Instant::now();
-        let owner = tokio::time::timeout(RUNNING, self.owner(position)).await.ok()?.ok()??;
+        let Ok(Ok(Some(owner))) = tokio::time::timeout(RUNNING, self.owner(position)).await else { return unknown };
         let left = RUNNING.saturating_sub(asked.elapsed());
         match self.ask(owner, left, |from, token| Letter::Running { position, from, token }).await {
-            Some(Answer::Runs(attempt)) => attempt,
-            _ => None,
+            Some(Answer::Runs(runs)) => runs,
+            _ => unknown,
         }
     }
 

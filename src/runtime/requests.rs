@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     node::Node,
     outside::ask_to_end,
+    post::Runs,
     view::{Found, View},
 };
 use crate::{
@@ -36,10 +37,21 @@ impl Node {
     /// How a request stands.
     pub async fn request(&self, id: RequestId) -> Result<Found> {
         let Some(position) = self.shared.position(id).await? else { return Ok(Found::Unknown) };
-        let lookup = self.shared.backend.lookup(position).await?;
+        if let Some(told) = self.shared.told(position) {
+            return Ok(Found::Here(told));
+        }
+        let mut lookup = self.shared.backend.lookup(position).await?;
         let running = match &lookup {
             Lookup::Waiting(_) => match &self.post {
-                Some(post) if !self.arbiters.has(position) => post.running(position).await,
+                Some(post) if !self.arbiters.has(position) => match post.running(position).await {
+                    Runs::Ended(view) => return Ok(Found::Here(*view)),
+                    Runs::Attempt(None) => {
+                        // It may have ended between the two questions, and its client may know.
+                        lookup = self.shared.backend.lookup(position).await?;
+                        None
+                    }
+                    Runs::Attempt(attempt) => attempt,
+                },
                 _ => self.arbiters.running(position).await,
             },
             _ => None,
@@ -70,6 +82,9 @@ impl Node {
     /// whether it is.
     pub async fn cancel(&self, id: RequestId) -> Result<Cancel> {
         let Some(position) = self.shared.position(id).await? else { return Ok(Cancel::Refused(Found::Unknown)) };
+        if let Some(told) = self.shared.told(position) {
+            return Ok(Cancel::Refused(Found::Here(told)));
+        }
         let lookup = self.shared.backend.lookup(position).await?;
         // Somebody else waits for its end: that is told by whoever cancels it.
         let asked = matches!(&lookup, Lookup::Waiting(Stored { envelope: Ok(envelope), .. }) if envelope.tells());

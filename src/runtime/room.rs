@@ -21,6 +21,7 @@ use super::{
     fetch::Fetching,
     lane::{Mail, Timed},
     lanes::Lanes,
+    pages::Pages,
     shared::Shared,
     slot::Freed,
     supervisor::Beat,
@@ -64,6 +65,7 @@ pub(crate) struct Room {
     /// Messages cancelled while they were in memory, until they leave it.
     pub(super) cancelled: RefCell<HashSet<Position>>,
     pub(crate) distributing: tokio::sync::Mutex<()>,
+    pub(crate) pages: Pages,
     /// Messages up to here may have been running when the last owner died.
     suspects: Position,
     opened: i64,
@@ -74,6 +76,8 @@ pub(crate) struct Room {
     pub(crate) journaled: RefCell<HashSet<Position>>,
     /// Nothing new may begin from now on.
     pub(crate) halted: Notify,
+    /// Actors some message of which is left to another build.
+    pub(super) left: RefCell<HashSet<Address>>,
 }
 
 impl Room {
@@ -110,6 +114,7 @@ impl Room {
             cancelling: Cancelling::default(),
             cancelled: RefCell::default(),
             distributing: tokio::sync::Mutex::default(),
+            pages: Pages::default(),
             suspects,
             opened,
             busy: Cell::default(),
@@ -117,6 +122,7 @@ impl Room {
             fetching: Fetching::default(),
             journaled: RefCell::default(),
             halted: Notify::new(),
+            left: RefCell::default(),
         })
     }
 
@@ -178,9 +184,9 @@ impl Room {
         self.shared.metrics.waiting(now.0 as i64 - before.0 as i64, now.1 as i64 - before.1 as i64);
     }
 
-    /// Whether an actor is paused.
+    /// Whether nothing of an actor may begin: it is paused, or left to another build.
     pub(crate) fn is_paused(&self, address: &Address) -> bool {
-        self.shared.pausing.covers(address)
+        self.shared.pausing.covers(address) || self.is_left(address)
     }
 
     /// Whether a message may have been running when the last owner died.

@@ -1,11 +1,12 @@
 //! From a turn's outcome to what is true: encode the state, commit, and only then tell whoever waits.
 //! A commit that did not happen puts its messages back as if they had never been handled.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     activation::{Core, Memory},
     broadcast::Cast,
+    early::Answers,
     fate::{Fate, Taken},
     faults::Point,
     handle::guarded,
@@ -22,6 +23,8 @@ use crate::{
 /// A group on its way to the store.
 pub(super) struct Sending<S> {
     taken: Vec<Taken>,
+    /// Who may be told before it has ended.
+    answers: Option<Arc<Answers>>,
     casts: Vec<Cast>,
     base: Option<S>,
     answer: std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>>>>,
@@ -78,6 +81,18 @@ impl<A: Actor> Core<A> {
         group
     }
 
+    /// The store will never take the state that these have made. If one of them made it, that one fails when its
+    /// turn comes again; of several, the guilty one is found by handling them one by one.
+    fn blame(&self, taken: &[Taken], error: Error) {
+        let mut made = taken.iter().filter(|taken| matches!(taken.fate, Fate::Ended { .. }));
+        match (made.next(), made.next()) {
+            (Some(only), None) => {
+                self.unsavable.borrow_mut().insert(only.delivery.stored.position, error);
+            }
+            _ => self.single.set(taken.len()),
+        }
+    }
+
     /// Puts messages back to be handled anew, as if they had not been.
     pub(super) fn again(self: &Rc<Self>, taken: Vec<Taken>) {
         let back = taken.into_iter().map(|taken| {
@@ -124,8 +139,10 @@ impl<A: Actor> Core<A> {
                 group.commit.state = Some(StateWrite { from: rev, doc, fields });
             }
         }
-        let answer = Box::pin(self.room.committer.commit(group.commit));
-        let sending = Sending { taken: group.taken, casts: group.casts, base: group.base, answer, wrote };
+        // Without a state nothing is decided before it is done.
+        let answers = wrote.and_then(|_| Answers::of(&self.room.shared, &mut group.taken));
+        let answer = Box::pin(self.room.committer.commit_early(group.commit, answers.clone()));
+        let sending = Sending { taken: group.taken, answers, casts: group.casts, base: group.base, answer, wrote };
         Ok(async move {
             let mut sending = sending;
             let answer = sending.answer.as_mut().await;
@@ -152,7 +169,8 @@ impl<A: Actor> Core<A> {
         group: Group<A::State>,
     ) -> impl Future<Output = (Sending<A::State>, Result<(), Refused>)> + use<A> {
         let answer = Box::pin(self.room.committer.commit(group.commit));
-        let mut sending = Sending { taken: group.taken, casts: group.casts, base: None, answer, wrote: None };
+        let mut sending =
+            Sending { taken: group.taken, answers: None, casts: group.casts, base: None, answer, wrote: None };
         async move {
             let answer = sending.answer.as_mut().await;
             (sending, answer)
@@ -179,6 +197,11 @@ impl<A: Actor> Core<A> {
                 self.again(rest);
                 return Concluded::Undone(sending.base.take());
             }
+            Err(Refused::Unsavable { code, why }) => {
+                self.blame(&sending.taken, Error::terminal(why).code(code));
+                self.again(sending.taken);
+                return Concluded::Undone(sending.base.take());
+            }
             Err(_) => {
                 self.room.lose();
                 return Concluded::Undone(None);
@@ -187,6 +210,9 @@ impl<A: Actor> Core<A> {
         let deferred =
             sending.taken.iter().any(|taken| matches!(taken.fate, Fate::Deferred | Fate::Waits | Fate::Held));
         shared.faults.at(if deferred { Point::Deferred } else { Point::Committed }).await;
+        if let Some(answers) = &sending.answers {
+            answers.leave();
+        }
         for taken in sending.taken {
             self.tell(taken);
         }
@@ -226,6 +252,9 @@ impl<A: Actor> Core<A> {
         let stored = &taken.delivery.stored;
         let position = stored.position;
         self.forget_running(position);
+        if taken.delivery.counted {
+            shared.begun.ended(position);
+        }
         let reply = stored.envelope.as_ref().ok().and_then(|e| e.reply);
         let ended = matches!(taken.fate, Fate::Ended { .. } | Fate::Dead(_) | Fate::Noted);
         if matches!(taken.fate, Fate::Ended { .. }) {

@@ -9,9 +9,11 @@ use std::{
     },
 };
 
+use dashmap::DashMap;
+
 use super::{
-    broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others, pausing::Known,
-    settings::Settings, turnstile::Turnstile, view::View,
+    begun::Begun, broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others,
+    pausing::Known, settings::Settings, turnstile::Turnstile, view::View,
 };
 use crate::{
     address::Address,
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) kinds: HashMap<&'static str, Arc<dyn Kind>>,
     pub(crate) waiting: Waiting,
+    /// What was told of messages whose commit is decided and has not ended.
+    pub(crate) told: DashMap<Position, View>,
     pub(crate) listeners: Listeners,
     pub(crate) live: Hub,
     /// The other nodes, where there can be any.
@@ -46,6 +50,8 @@ pub(crate) struct Shared {
     /// Held while a message runs that may have taken the process down before: one at a time, so
     /// that the guilty one is known (G6).
     pub(crate) alone: tokio::sync::Mutex<()>,
+    /// Attempts counted by this process.
+    pub(crate) begun: Begun,
     pub(crate) seed: u64,
     /// When this node was started, in milliseconds since the Unix epoch.
     pub(crate) since: i64,
@@ -89,6 +95,7 @@ impl Shared {
             settings,
             kinds,
             waiting: Waiting::default(),
+            told: DashMap::new(),
             listeners: Listeners::default(),
             live: Hub::default(),
             faults,
@@ -96,6 +103,7 @@ impl Shared {
             looking: tokio::sync::Mutex::new(()),
             draining: AtomicBool::new(false),
             alone: tokio::sync::Mutex::new(()),
+            begun: Begun::default(),
             seed,
             // Envelopes outlive the process that waits for them: a token must mean nothing to the next
             // one. Below 2^53 it survives every JSON parser.
@@ -137,6 +145,11 @@ impl Shared {
     /// Whether somebody may wait for this reply, here or on another node.
     pub(crate) fn awaits(&self, reply: ReplyTo) -> bool {
         self.waiting.expects(reply.token) || self.is_elsewhere(reply.node)
+    }
+
+    /// What was told of a message whose commit has not ended.
+    pub(crate) fn told(&self, position: Position) -> Option<View> {
+        self.told.get(&position).map(|view| view.clone())
     }
 
     /// Answers whoever waits, on whichever node.

@@ -14,7 +14,7 @@ use tracing::{Instrument, debug_span, warn};
 use super::{
     activation::{Core, Memory},
     broadcast::Cast,
-    fate::{Fate, Taken},
+    fate::{Fate, Taken, is_of_another_build},
     faults::Point,
     handle::{Handled, decode, guarded, handle},
     journaled::gone,
@@ -132,9 +132,19 @@ impl<A: Actor> Core<A> {
     ) -> bool {
         let shared = self.room.shared.clone();
         let stored = &delivery.stored;
+        let decoded = stored.envelope.as_ref().map(|envelope| decode::<A>(envelope));
+        if let Ok(Err(error)) = decoded
+            && is_of_another_build(&error)
+            && self.room.leaves(&self.address).await
+        {
+            let (mut group, attempts) = (self.group(), stored.attempts);
+            self.leave(&mut group, delivery, attempts);
+            return self.settle(memory, group).await;
+        }
         // About to begin: it can be cancelled no more.
         self.room.running.borrow_mut().insert(stored.position, stored.attempts);
-        let crashes = stored.attempts.saturating_sub(stored.failures.len() as u32);
+        let ended = stored.failures.len() as u32 + shared.begun.of(stored.position);
+        let crashes = stored.attempts.saturating_sub(ended);
         let mut group = self.group();
         if crashes >= shared.settings.crash_limit {
             let error = Error::new(format!("the process died {crashes} times while handling this")).code("crash");
@@ -169,6 +179,7 @@ impl<A: Actor> Core<A> {
             self.finished(1);
             return true;
         }
+        shared.begun.counted(position);
         shared.faults.at(Point::Counted).await;
         delivery.stored.attempts = attempts;
         delivery.counted = true;
@@ -194,10 +205,18 @@ impl<A: Actor> Core<A> {
             // The partition buries these; none reaches an activation.
             return Went::On;
         };
+        if let Some(error) = self.unsavable.borrow_mut().remove(&position) {
+            self.fail(group, delivery, error, 0.0, true);
+            return Went::On;
+        }
         let journaled = self.room.is_journaled(position);
         let decoded = decode::<A>(&envelope).and_then(|command| guarded(|| Ok((A::waits(&command), command))));
         let (alone, mut command) = match decoded {
             Ok((waits, command)) => (waits == Waits::Alone, Some(command)),
+            Err(error) if is_of_another_build(&error) && self.room.leaves(&self.address).await => {
+                self.leave(group, delivery, attempt.saturating_sub(1));
+                return Went::On;
+            }
             Err(error) => {
                 self.fail(group, delivery, error, 0.0, true);
                 return Went::On;
@@ -282,7 +301,7 @@ impl<A: Actor> Core<A> {
             }
             _ => memory.state = before.clone(),
         }
-        self.ended(group, delivery, &host, &journal, ended, seconds)
+        self.ended(group, delivery, &host, &journal, ended, seconds).await
     }
 
     /// Runs a handler. When it has to wait, those before it commit meanwhile: what became of them.

@@ -1,6 +1,7 @@
 //! The store as a world sees it: everything passes through, every commit that happened is written
 //! down, and once the process has died nothing answers any more.
 
+mod books;
 mod history;
 mod hold;
 mod sessions;
@@ -20,9 +21,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::{
     address::Address,
     backend::{
-        Acquired, Append, Appended, Audit, Backend, Books, Commit, Commits, Dead, DeadFilter, DeadLetters, Due, Fut,
-        Home, Journals, Lease, Leases, Ledger, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended,
-        Over, Owner, Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
+        Acquired, Append, Appended, Backend, Commit, Commits, Dead, DeadFilter, DeadLetters, Decided, Due, Fut, Home,
+        Journals, Lease, Leases, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended, Over, Owner,
+        Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
     },
     envelope::Position,
@@ -158,6 +159,15 @@ impl Commits for Recorder {
     }
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
+        self.commit_early(lease, batch, Decided::default())
+    }
+
+    fn commit_early(
+        &self,
+        lease: Lease,
+        batch: Arc<Vec<Commit>>,
+        decided: Decided,
+    ) -> Fut<'_, Vec<Result<(), Refused>>> {
         if self.plan.crashed() {
             return Box::pin(std::future::pending());
         }
@@ -171,7 +181,8 @@ impl Commits for Recorder {
         let open = self.plan.call();
         actix::spawn(async move {
             let _open = open;
-            let (answers, _turn) = tokio::join!(store.commit(lease, batch.clone()), history.turn(lease.partition));
+            let (answers, _turn) =
+                tokio::join!(store.commit_early(lease, batch.clone(), decided), history.turn(lease.partition));
             for (commit, _) in batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
                 history.committed(commit);
             }
@@ -344,30 +355,12 @@ impl Nodes for Recorder {
         self.nodes().declares(schedules);
     }
 
+    fn describes(&self, build: &str, declines: Vec<u16>) {
+        self.nodes().describes(build, declines);
+    }
+
     fn announce(&self, listen: &str) -> Result<()> {
         self.nodes().announce(listen)
-    }
-}
-
-impl Books for Recorder {
-    fn ledgers(&self) -> Fut<'_, Result<Vec<Ledger>>> {
-        self.live(self.store.ledgers())
-    }
-
-    fn audit(&self) -> Fut<'_, Result<Audit>> {
-        self.live(self.store.audit())
-    }
-
-    fn runnable(&self, now: i64) -> Fut<'_, Result<u64>> {
-        self.live(self.store.runnable(now))
-    }
-
-    fn oldest(&self) -> Fut<'_, Result<Option<i64>>> {
-        self.live(self.store.oldest())
-    }
-
-    fn ready(&self) -> Fut<'_, Result<()>> {
-        self.live(self.store.ready())
     }
 }
 

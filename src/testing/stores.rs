@@ -85,6 +85,8 @@ impl Which {
             accept: Accept::Fsync,
             lease: Duration::from_secs(3),
             forget: FORGET,
+            redis_tls: Default::default(),
+            faults: None,
         })
     }
 }

@@ -118,6 +118,8 @@ fn a_stale_owner_or_revision_is_refused() {
         let old = take(&backend, 0).await;
         let new = take(&backend, 0).await;
         assert!(new.epoch > old.epoch && old.clean && !new.clean);
+        // Where there are others, it is known that the last owner lives.
+        assert_eq!(new.mine, backend.lease_time().is_some());
         backend.open(new, vec![address("thing/a")]).await.unwrap();
         let write = |from, text: &str| {
             let mut commit = commit("thing/a");

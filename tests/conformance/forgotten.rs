@@ -89,3 +89,48 @@ fn what_is_left_in_mongodb_is_swept_once_its_commit_is_done() {
         assert_eq!(load(&backend).await, (3, saved("two")));
     });
 }
+
+#[test]
+fn commands_that_save_nothing_leave_nothing_in_mongodb() {
+    let options = Options { partitions: 4, mailbox_bytes: BUDGET };
+    let cluster = Which::Redis.cluster(&options).unwrap();
+    let cluster = greenroom::backend::cluster::Options { forget: std::time::Duration::ZERO, ..cluster };
+    let backend: Arc<dyn Backend> = Arc::new(Cluster::open(cluster).unwrap());
+    actix::System::new().block_on(async {
+        backend.join().await.unwrap();
+        backend.beat().await.unwrap();
+        backend.declare("thing", true, &[]).await.unwrap();
+        let things = backend.mongo().unwrap().collection::<Document>("thing");
+        let mut leases = Vec::new();
+        for partition in 0..4 {
+            leases.push(take(&backend, partition).await);
+        }
+        // Payments of orders that do not exist.
+        for n in 0..200 {
+            let to = format!("thing/random{n}");
+            let lease = leases[usize::from(address(&to).partition(4))];
+            let position = append(&backend, message(&to, "1")).await;
+            let stored = first(&backend, lease.partition, Position::new(lease.partition, position.number() - 1)).await;
+            let mut none = commit(&to);
+            none.done.push(done(&stored));
+            assert_eq!(backend.commit(lease, vec![none].into()).await, [Ok(())]);
+        }
+        assert_eq!(things.count_documents(doc! {}).await.unwrap(), 200, "each is claimed");
+        // One of them is made after all: then there is nothing to forget.
+        let made = address("thing/random7");
+        let lease = leases[usize::from(made.partition(4))];
+        let mut makes = Commit::of(made.clone(), NOW);
+        makes.state = Some(StateWrite { from: 0, doc: saved("made"), fields: vec![] });
+        assert_eq!(backend.commit(lease, vec![makes].into()).await, [Ok(())]);
+        assert_eq!(things.count_documents(doc! { "_id": "random7", "gone": { "$exists": true } }).await.unwrap(), 0);
+        backend.expire(0, i64::MAX).await.unwrap();
+        assert_eq!(things.count_documents(doc! {}).await.unwrap(), 1);
+        assert_eq!(backend.load(vec![made]).await.unwrap()[0].doc, saved("made"));
+        // And one whose claim was forgotten.
+        let late = address("thing/random8");
+        let lease = leases[usize::from(late.partition(4))];
+        let mut makes = Commit::of(late, NOW);
+        makes.state = Some(StateWrite { from: 0, doc: saved("late"), fields: vec![] });
+        assert_eq!(backend.commit(lease, vec![makes].into()).await, [Ok(())]);
+    });
+}

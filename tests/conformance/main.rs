@@ -2,7 +2,9 @@
 //! guarantees as far as a store can.
 
 mod commits;
+mod decided;
 mod deferred;
+mod documents;
 mod fences;
 mod forgotten;
 mod format;
@@ -13,6 +15,7 @@ mod protocol;
 mod resize;
 mod sessions;
 mod states;
+mod unsavable;
 
 use std::{future::Future, sync::Arc};
 

@@ -295,22 +295,21 @@ fn a_parcel_that_is_sent_again_after_it_arrived_is_not_taken_again() {
         let client = Builder::from_config(Config::from_url(&url).unwrap()).build().unwrap();
         client.init().await.unwrap();
         let key = |partition: u16, what: &str| format!("{}:{{{partition:04}}}:{what}", pair.options.prefix);
-        let outbox = key(pair.lease.partition, "outbox");
+        let (outbox, slabs) = (key(pair.lease.partition, "out:1"), key(pair.lease.partition, "outs"));
         // As if whoever delivered it had died before it took the parcel out of the outbox.
         for (n, to) in receivers(pair.lease.partition).iter().enumerate() {
             let to = address(to).partition(4);
-            let there: Vec<(String, Vec<(String, Value)>)> =
-                client.xrange(key(to, "mailbox"), "-", "+", Some(1)).await.unwrap();
-            let fields = vec![
-                ("q", Value::from(to.to_string())),
-                ("s", Value::from("1")),
-                ("h", Value::from("")),
-                ("e", there[0].1[0].1.clone()),
-            ];
-            let _: Value = client.xadd(&outbox, false, None::<()>, format!("{}-0", 1000 + n), fields).await.unwrap();
+            let envelope: Vec<u8> = client.hget(key(to, "mail:0"), "1").await.unwrap();
+            // {to era seq head envelope}
+            let mut parcel = vec![0x95, to as u8, 1, 1, 0xa0, 0xdb];
+            parcel.extend((envelope.len() as u32).to_be_bytes());
+            parcel.extend(envelope);
+            let _: Value = client.hset(&outbox, ((1000 + n).to_string(), parcel.as_slice())).await.unwrap();
         }
+        let _: Value = client.zadd(&slabs, None, None, false, false, (1.0, "1")).await.unwrap();
+        let _: Value = client.hset(key(pair.lease.partition, "sent"), ("serial", 1001)).await.unwrap();
         pair.take_over().await;
-        while client.xlen::<u64, _>(&outbox).await.unwrap() > 0 {
+        while client.hlen::<u64, _>(&outbox).await.unwrap() > 0 {
             tokio::task::yield_now().await;
         }
         pair.once("old").await;

@@ -8,4 +8,5 @@ mod balancer;
 mod browser;
 mod nodes;
 mod passing;
+mod rolling;
 mod sticking;

@@ -7,6 +7,7 @@ mod bells;
 mod crash;
 mod g01_kept;
 mod g02_order;
+mod g03_decided;
 mod g03_one_effect;
 mod g04_one_owner;
 mod g05_steps;

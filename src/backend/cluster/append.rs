@@ -14,7 +14,7 @@ use std::{
 use fred::types::Value;
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{
     Core,
@@ -38,8 +38,6 @@ const SHARED: usize = 16;
 const CALL: usize = 8;
 /// A call that is not answered for longer does not count among those: its server stands still.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How often an append is sent whose answer was lost.
-const SENDS: usize = 3;
 
 /// Something to put into a mailbox.
 pub(super) enum Item {
@@ -195,7 +193,8 @@ async fn append(core: &Core, ones: Vec<One>) {
         args.push(arg(one.bytes));
         kept.push((one.envelope, one.deferred, size, one.reply));
     }
-    let answers = match send(core, partition, "append", args).await {
+    let again = |args: &mut [Value]| args[3] = number(1);
+    let answers = match core.known_by(partition, "append", args, again).await {
         Ok(answer) => answers(answer, kept.len()),
         Err(fault) => {
             // They may be there all the same: the reader looks.
@@ -224,21 +223,6 @@ async fn append(core: &Core, ones: Vec<One>) {
         let _ = reply.send(answer);
     }
     place.notify(mail, timer);
-}
-
-/// Calls an append until its answer is known: the partition remembers what it answered to a serial.
-async fn send(core: &Core, partition: u16, function: &str, mut args: Vec<Value>) -> Result<Value, Fault> {
-    let mut sends = 0;
-    loop {
-        sends += 1;
-        match core.written(partition, function, args.clone()).await {
-            Err(Fault::Unknown(why)) if sends < SENDS && !core.closed() => {
-                warn!(partition, why, "it is not known whether messages were accepted, asking again");
-                args[3] = number(1);
-            }
-            answer => return answer,
-        }
-    }
 }
 
 /// The era, and what became of each message: all have consecutive numbers, or each an answer of its own.
@@ -307,7 +291,7 @@ async fn receive(core: &Core, delivery: Delivery) {
     for (seq, parcel) in &parcels {
         args.extend([number(seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
     }
-    let answer = match core.written(to, "receive", args).await {
+    let answer = match core.known(to, "receive", args).await {
         Ok(answer) => list(answer),
         Err(fault) => {
             place.look_again();

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Commit, Lease, Refused},
+    backend::{Commit, Decided, Lease, Refused},
     envelope::Position,
     error::Result,
 };
@@ -35,8 +35,8 @@ impl Ready {
     }
 }
 
-/// Commits a group.
-pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit]) -> Vec<Result<(), Refused>> {
+/// Commits a group, and says which are decided before they are done in Redis too.
+pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit], decided: &Decided) -> Vec<Result<(), Refused>> {
     let ready = match prepare(core, batch) {
         Ok(ready) => ready,
         Err(error) => return vec![Err(Refused::Unavailable(error.to_string())); batch.len()],
@@ -48,7 +48,7 @@ pub(super) async fn commit(core: &Core, lease: Lease, batch: &[Commit]) -> Vec<R
     }
     let place = &core.places[usize::from(lease.partition)];
     let redone = place.redone();
-    write_states(core, lease, batch, &ready, &mut answers).await;
+    write_states(core, lease, batch, &ready, decided, &mut answers).await;
     // One group of a partition at a time from here on: the lease remembers the last one's serial, and outboxes
     // are filled in its order.
     let _one = place.finishing.lock().await;
@@ -77,6 +77,7 @@ async fn claim_unwritten(core: &Core, lease: Lease, batch: &[Commit]) -> Result<
         match place.document(lease.epoch, &commit.address) {
             Some(document) if commit.seen.is_some_and(|seen| seen != document.rev) => return Err(Fault::Stale.into()),
             Some(document) if document.claimed => {}
+            _ if unclaimed.contains(&commit.address) => {}
             _ => unclaimed.push(commit.address.clone()),
         }
     }
@@ -111,6 +112,7 @@ async fn write_states(
     lease: Lease,
     batch: &[Commit],
     ready: &[Ready],
+    decided: &Decided,
     answers: &mut [Result<(), Refused>],
 ) {
     if let (Some(of), Some(first)) = (core.tenants.get(), batch.first()) {
@@ -121,24 +123,30 @@ async fn write_states(
     for (index, (commit, ready)) in batch.iter().zip(ready).enumerate() {
         let Some(state) = &commit.state else { continue };
         let redo = encode::witness(commit).map(|witness| (witness, ready.blob(commit)));
+        // Without a redo nothing would finish it.
+        let redone = redo.is_some();
         let (reply, answer) = oneshot::channel();
         match StateOp::new(&commit.address, state, lease.epoch, redo, commit.at, reply) {
             Ok(op) => {
                 core.states.write(op, several);
-                writing.push((index, answer));
+                writing.push((index, redone, answer));
             }
             Err(error) => answers[index] = Err(Refused::Unavailable(error.to_string())),
         }
     }
     let place = &core.places[usize::from(lease.partition)];
-    for (index, answer) in writing {
+    for (index, redone, answer) in writing {
         answers[index] = match answer.await {
             Ok(Written::Yes) => {
                 let from = batch[index].state.as_ref().map_or(0, |state| state.from);
                 place.saw(lease.epoch, &batch[index].address, from + 1, true);
+                if redone {
+                    decided.say(index);
+                }
                 Ok(())
             }
             Ok(Written::Conflict) => Err(Refused::Stale),
+            Ok(Written::Refused { code, why }) => Err(Refused::Unsavable { code, why }),
             Ok(Written::Unknown(why)) => Err(Refused::Unavailable(why)),
             Err(_) => Err(Refused::Unavailable("the store is closing".into())),
         };

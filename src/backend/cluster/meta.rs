@@ -5,7 +5,8 @@
 
 use super::{
     Core,
-    redis::{self, Redis, arg, number},
+    durability::Durable,
+    redis::{self, Redis, Repeat, arg, number},
 };
 use crate::error::{Error, Result};
 
@@ -40,10 +41,11 @@ pub(super) struct Resizing {
 
 impl Meta {
     /// Makes a new store, unless there is one.
-    pub(super) async fn create(redis: &Redis, partitions: u16) -> Result<()> {
+    pub(super) async fn create(redis: &Redis, durable: &Durable, partitions: u16) -> Result<()> {
         let secret: String =
             [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
-        redis.meta("create", vec![number(partitions), arg(secret), number(FORMAT)]).await?;
+        let call = ("create", vec![number(partitions), arg(secret), number(FORMAT)]);
+        redis.write(0, &redis.meta_key(), call, Repeat::Safe, durable).await?;
         Ok(())
     }
 

@@ -31,6 +31,24 @@
 //! * *Half a group.* Each commit is its own document and its own redo; those that lost the race are
 //!   refused one by one, the others go on to (2).
 //!
+//! **Decided.** So from (1) on nothing but (2) can become of a commit, and whoever waits for its outcome is answered
+//! then ([`Commits::commit_early`](crate::backend::Commits::commit_early)), while (2) is on its way:
+//!
+//! * It is said when the document is written *with its redo on a majority*. An answer of (1) that is lost, late or
+//!   names no majority decides nothing; the write is asked for again, and when it turns out to be there (its revision,
+//!   epoch and digest, read after a refusal that itself waited for the majority) that decides. A commit without a
+//!   state, or whose document carries no redo, is decided by (2).
+//! * (2) may still be refused to this owner, because its epoch is over or it died. Its messages wait then, and the
+//!   next owner does nothing with one before it has opened the actor, and by that finished the commit: handling and
+//!   giving up go through the activation, cancelling and burying claim first. Nothing is answered twice: the message
+//!   is one of those that finishing names.
+//! * A stale owner's (1) that lands late decides, too, where it is not refused: by the claims above the present owner
+//!   either cannot make anything true of the actor any more before it has finished this commit, or has refused it.
+//! * What the outcome promises is in the redo to the byte: the result that a client reads later is the one it was
+//!   given. If Redis loses what it acknowledged, it may lose that result as it may after (2).
+//! * The next commit of the key waits for (2): a document is never more than one commit ahead of Redis, or the redo
+//!   of the first would be replaced before it was done.
+//!
 //! **Journals.** What a running command records is in Redis alone, beside its message, and is written by
 //! (2): a commit that changes no state writes its entries with everything else it does, or nothing. One
 //! that changes a state has them in its redo, so that whoever finishes it writes them, once: (2) ends the
@@ -49,6 +67,7 @@ mod calls;
 mod commit;
 mod durability;
 mod encode;
+pub mod inject;
 mod journal;
 mod limits;
 mod mailbox;
@@ -75,6 +94,7 @@ mod upgrade;
 mod warm;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -92,10 +112,11 @@ use self::{
     mongo::States,
     nodes::Membership,
     place::Place,
-    redis::{Fault, Redis},
+    redis::{Fault, Redis, Repeat},
 };
 pub use self::{
     durability::Accept,
+    inject::Injector,
     resize::{Doing, Moves, Progress, Resize, Resized},
     upgrade::{Checked, Found, Upgrade, Upgraded},
 };
@@ -128,6 +149,22 @@ pub struct Options {
     /// How long what is left of a forgotten actor stays, and how long its partition must have had the same
     /// owner then: longer than a write of an earlier owner can be on its way. [`FORGET`] unless in tests.
     pub forget: Duration,
+    /// How Redis is reached with TLS, where its address says so.
+    pub redis_tls: Tls,
+    /// Decides the fate of single calls to the stores, in tests.
+    #[doc(hidden)]
+    pub faults: Option<Arc<dyn Injector>>,
+}
+
+/// What proves who Redis is, and who this node is. PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates that Redis' certificate must descend from, instead of those the system trusts.
+    pub ca: Option<PathBuf>,
+    /// This node's own certificate, if Redis asks for one.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
 }
 
 /// How long what is left of a forgotten actor stays.
@@ -200,13 +237,14 @@ impl Cluster {
 
     /// Connects, checks what opening would check, and says what was found.
     pub fn examine(options: Options) -> Result<String> {
+        crate::tls::install();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
         runtime.block_on(async {
-            let redis = Redis::connect(&options.redis, &options.prefix, 1).await?;
-            let states = States::connect(&options.mongo, &options.database).await?;
+            let redis = Redis::connect(&options, 1).await?;
+            let states = States::connect(&options).await?;
             durability::check(&redis, &states, options.accept, true).await?;
             states.ready().await?;
             match Meta::read(&redis).await {
@@ -231,6 +269,8 @@ impl Cluster {
     }
 
     fn start(options: Options, what: Use) -> Result<Self> {
+        // The drivers of both stores would end the process where they find none.
+        crate::tls::install();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("greenroom-store")
@@ -266,7 +306,7 @@ impl Drop for Cluster {
         self.core.close();
         if let Some(runtime) = self.runtime.take() {
             let core = self.core.clone();
-            runtime.spawn(async move { core.redis.close().await });
+            runtime.spawn(async move { core.redis.close() });
             // Nothing is owed any more: what was answered is durable.
             runtime.shutdown_background();
         }
@@ -275,11 +315,11 @@ impl Drop for Cluster {
 
 impl Core {
     async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
-        let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
-        let states = States::connect(&options.mongo, &options.database).await?;
+        let redis = Redis::connect(&options, 2).await?;
+        let states = States::connect(&options).await?;
         let durable = durability::check(&redis, &states, options.accept, !what.looks()).await?;
         if what == Use::Serve {
-            Meta::create(&redis, options.partitions).await?;
+            Meta::create(&redis, &durable, options.partitions).await?;
         }
         let mut meta = Meta::read(&redis).await?;
         match what {
@@ -334,6 +374,10 @@ impl Core {
         if what == Use::Serve && core.meta.upgraded {
             tokio::spawn(upgrade::carry_retired(core.clone()));
         }
+        if what == Use::Serve {
+            let serving = core.clone();
+            tokio::spawn(async move { serving.redis.delete_old_libraries().await });
+        }
         if !what.looks() {
             tokio::spawn(nodes::listen(core.clone(), post));
             tokio::spawn(nodes::look_now_and_then(core.clone()));
@@ -377,11 +421,9 @@ impl Core {
         let _ = self.lanes[self.redis.lane(partition)].send(item);
     }
 
-    /// Calls a function about the whole store, likewise.
+    /// Calls a function about the whole store, and answers when that is as durable as configured.
     async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let answer = self.redis.meta(function, args).await?;
-        self.durable.wait_meta(&self.redis).await?;
-        Ok(answer)
+        self.redis.write(0, &self.redis.meta_key(), (function, args), Repeat::Once, &self.durable).await
     }
 }
 

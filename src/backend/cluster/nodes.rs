@@ -53,6 +53,8 @@ struct Inner {
     highest: u64,
     /// Number and token of each member at the last beat.
     alive: Vec<(u64, String)>,
+    /// Every number this process has had.
+    mine: Vec<u64>,
 }
 
 impl Membership {
@@ -97,6 +99,7 @@ pub(super) async fn join(core: &Core) -> Result<()> {
     core.redis.listen(before, me).await?;
     membership.beat.store(1, Ordering::SeqCst);
     membership.me.store(me, Ordering::SeqCst);
+    membership.lock().mine.push(me);
     info!(node = me, "joined");
     Ok(())
 }
@@ -186,7 +189,7 @@ async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> 
         args.extend(inner.alive.iter().flat_map(|(id, token)| [number(id), arg(token.clone())]));
         args
     };
-    let answer: Vec<i64> = list(core.written(partition, "acquire", args).await?).iter().map(int).collect();
+    let answer: Vec<i64> = list(core.known(partition, "acquire", args).await?).iter().map(int).collect();
     let at = |index: usize| answer.get(index).copied().unwrap_or(0);
     match at(0) {
         0 => return Ok(Some(Acquired::Held(at(1) as u64))),
@@ -196,12 +199,14 @@ async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> 
     }
     let (epoch, last, era) = (at(0) as u64, at(2) as u64, at(3) as u64);
     let attempts: HashMap<u64, u32> =
-        answer.get(5..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
+        answer.get(4..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
     let place = &core.places[usize::from(partition)];
     place.accepted(era, last);
     place.enter(epoch, era, attempts);
     core.runtime.spawn(outbox::deliver(core.clone(), partition, epoch));
-    Ok(Some(Acquired::Taken(Lease { partition, epoch, clean: at(1) == 1, last })))
+    let clean = at(1) == 1;
+    let mine = !clean && core.membership.lock().mine.contains(&at(1).unsigned_abs());
+    Ok(Some(Acquired::Taken(Lease { partition, epoch, clean, mine, last })))
 }
 
 impl Leases for Cluster {
@@ -213,7 +218,7 @@ impl Leases for Cluster {
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
         Box::pin(async move {
             self.core.places[usize::from(lease.partition)].leave_epoch(lease.epoch);
-            self.core.written(lease.partition, "release", vec![number(lease.epoch)]).await?;
+            self.core.known(lease.partition, "release", vec![number(lease.epoch)]).await?;
             Ok(())
         })
     }
@@ -277,6 +282,11 @@ impl Nodes for Cluster {
 
     fn declares(&self, schedules: &str) {
         self.core.membership.lock().info.schedules = Some(schedules.to_owned());
+    }
+
+    fn describes(&self, build: &str, declines: Vec<u16>) {
+        let info = &mut self.core.membership.lock().info;
+        (info.build, info.declines) = (Some(build.to_owned()), declines);
     }
 
     fn announce(&self, listen: &str) -> Result<()> {

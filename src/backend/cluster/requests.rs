@@ -62,9 +62,9 @@ async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -
         let unclaimed: Vec<Address> = unclaimed.into_iter().collect();
         commit::claim(core, lease, &unclaimed).await?;
     }
-    let mut args = vec![number(lease.epoch), number(now), arg(encode::cancelled(now))];
+    let mut args = vec![number(lease.epoch), number(place.next_call()), number(now), arg(encode::cancelled(now))];
     args.extend(positions.iter().map(|position| number(position.number())));
-    let answers = list(core.written(lease.partition, "cancel", args).await?);
+    let answers = list(core.known(lease.partition, "cancel", args).await?);
     let cancelled: Vec<bool> = answers.iter().map(|answer| int(answer) == 1).collect();
     // Whoever reads on from memory does not meet them.
     let gone = positions.iter().zip(&cancelled).filter(|(_, gone)| **gone).map(|(position, _)| position.number());

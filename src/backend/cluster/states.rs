@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     address::{Address, is_kind},
-    backend::{Commit, Commits, Fut, Home, Lease, Loaded, Refused, Rows, States},
+    backend::{Commit, Commits, Decided, Fut, Home, Lease, Loaded, Refused, Rows, States},
     envelope::Position,
     error::{Error, Result},
     query::{Index, Query},
@@ -43,7 +43,7 @@ impl Commits for Cluster {
             let place = &self.core.places[usize::from(lease.partition)];
             let mut args = vec![number(lease.epoch), number(place.next_call())];
             args.extend(messages.iter().map(|(position, _)| number(position.number())));
-            let counts = list(self.core.written(lease.partition, "begin", args).await?);
+            let counts = list(self.core.known(lease.partition, "begin", args).await?);
             let counts: Vec<u32> = counts.iter().map(|count| int(count) as u32).collect();
             place.counted(messages.iter().map(|(position, _)| position.number()).zip(counts.iter().copied()));
             Ok(counts)
@@ -51,9 +51,18 @@ impl Commits for Cluster {
     }
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {
+        self.commit_early(lease, batch, Decided::default())
+    }
+
+    fn commit_early(
+        &self,
+        lease: Lease,
+        batch: Arc<Vec<Commit>>,
+        decided: Decided,
+    ) -> Fut<'_, Vec<Result<(), Refused>>> {
         let (core, count) = (self.core.clone(), batch.len());
         Box::pin(async move {
-            let committed = self.run(async move { commit::commit(&core, lease, &batch).await }).await;
+            let committed = self.run(async move { commit::commit(&core, lease, &batch, &decided).await }).await;
             committed.unwrap_or_else(|error| vec![Err(Refused::Unavailable(error.to_string())); count])
         })
     }

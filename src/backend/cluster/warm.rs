@@ -27,14 +27,14 @@ use super::{
     Core,
     mongo::partitions::{self, Ask, Reserved},
     place::Known,
-    redis::{Fault, int, list, number},
+    redis::{Fault, Repeat, int, list, number},
     upgrade,
 };
 
 /// Numbers reserved at once. The functions let a call begin only while a quarter of it is left.
 pub(super) const BLOCK: u64 = 1 << 22;
 /// How often a call is made again for want of one of these.
-const TRIES: usize = 5;
+const TRIES: usize = 4;
 
 /// How a partition stands in Redis.
 #[derive(Clone, Debug, Default)]
@@ -54,17 +54,46 @@ impl Core {
     /// partition and reserves numbers where the function asks for it: then nothing of it had happened.
     pub(super) async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         for _ in 0..TRIES {
-            match self.redis.call(partition, function, args.clone()).await {
+            match self.durably(partition, function, args.clone()).await {
                 Err(Fault::Cold) => self.warm(partition).await?,
                 Err(Fault::Reserve) => self.extend(partition).await?,
-                Err(fault) => return Err(fault),
-                Ok(answer) => {
-                    self.durable.wait(&self.redis, partition).await?;
-                    return Ok(answer);
-                }
+                answer => return answer,
             }
         }
         Err(Fault::Refused(format!("partition {partition} could not be confirmed")))
+    }
+
+    /// The same, as it is asked for.
+    async fn durably(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        let (lane, key) = (self.redis.lane(partition), self.redis.key(partition));
+        self.redis.write(lane, &key, (function, args), Repeat::Once, &self.durable).await
+    }
+
+    /// The same, until the answer is known or has been lost several times: for functions that answer a call which
+    /// comes again as they did before, or do nothing more.
+    pub(super) async fn known(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        self.known_by(partition, function, args, |_| {}).await
+    }
+
+    /// The same, of a call that is to say that it comes again.
+    pub(super) async fn known_by(
+        &self,
+        partition: u16,
+        function: &str,
+        mut args: Vec<Value>,
+        again: impl Fn(&mut [Value]),
+    ) -> Result<Value, Fault> {
+        let mut sends = 0;
+        loop {
+            sends += 1;
+            match self.written(partition, function, args.clone()).await {
+                Err(Fault::Unknown(why)) if sends < TRIES && !self.closed() => {
+                    warn!(partition, function, why, "it is not known whether this happened, asking again");
+                    again(&mut args);
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// How a partition stands.
@@ -120,8 +149,7 @@ impl Core {
     async fn confirm(&self, partition: u16, known: Known, reserved: Reserved) -> Result<bool, Fault> {
         let Reserved { epoch, base, limit, era } = reserved;
         let args = [epoch, era, base, limit, known.number, known.era].map(number).into();
-        let answer: Vec<i64> = list(self.redis.call(partition, "warm", args).await?).iter().map(int).collect();
-        self.durable.wait(&self.redis, partition).await?;
+        let answer: Vec<i64> = list(self.durably(partition, "warm", args).await?).iter().map(int).collect();
         let &[era, first, last, lost, ..] = answer.as_slice() else { return Ok(false) };
         if era < 0 {
             return Ok(false);

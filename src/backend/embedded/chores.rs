@@ -54,7 +54,8 @@ pub(super) fn acquire(group: &mut Group<'_>, partition: u16) -> Result<Lease, Ab
     let book = group.book(partition);
     let clean = std::mem::replace(&mut book.clean, false);
     book.epoch += 1;
-    Ok(Lease { partition, epoch: book.epoch, clean, last: book.ledger.accepted })
+    // A store of one process is only taken anew by another process, or from a thread that is blocked.
+    Ok(Lease { partition, epoch: book.epoch, clean, mine: false, last: book.ledger.accepted })
 }
 
 /// Lets a partition go, unless somebody has taken it since.

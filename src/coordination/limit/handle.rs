@@ -170,7 +170,7 @@ impl Limits {
     /// The time by a clock that only rises, in milliseconds.
     pub(super) fn tick(&self) -> u64 {
         match &self.inner.clock {
-            Clock::System => self.inner.born.elapsed().as_millis() as u64,
+            Clock::System | Clock::Bounded(_) => self.inner.born.elapsed().as_millis() as u64,
             clock => clock.now().max(0) as u64,
         }
     }
@@ -178,7 +178,7 @@ impl Limits {
     /// The time for the store: only tests have a clock that is not its own.
     pub(super) fn given(&self) -> Option<i64> {
         match &self.inner.clock {
-            Clock::System => None,
+            Clock::System | Clock::Bounded(_) => None,
             clock => Some(clock.now()),
         }
     }

@@ -5,9 +5,11 @@ mod cancelling;
 mod deferring;
 mod pausing;
 mod replaying;
+mod rolling;
 mod sharing;
 mod town;
 mod turning;
+mod unsavable;
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,7 +1,10 @@
 //! Several nodes on one store: joining, dying, leaving, being mistaken for dead, and answering for
 //! each other.
 
-use super::{town::Town, *};
+use super::{
+    town::{Resident, Town},
+    *,
+};
 use crate::{
     backend::Leases,
     runtime::{
@@ -125,6 +128,50 @@ fn a_node_that_was_given_up_comes_back_as_another() {
         ask_all(&[&node.node], 2).await;
         balanced(&node.node).await;
     });
+}
+
+#[test]
+fn a_command_whose_partition_is_lost_again_and_again_has_ended_no_process() {
+    play(async || {
+        let town = Town::new(1, LONG);
+        let shut = Counter::shut();
+        let node = town.start(shut.clone(), 0).await;
+        lose_again_and_again(&town, &node, &shut, 0).await;
+    });
+}
+
+#[test]
+fn tenures_lost_after_a_crash_are_not_counted_with_it() {
+    play(async || {
+        let town = Town::new(1, LEASE);
+        let first = town.start(Counter::shut(), 0).await;
+        first.node.tell(Counter::at("a"), 3).await.unwrap();
+        let shut = Counter::shut();
+        let second = town.start(shut.clone(), 0).await;
+        // Whichever of the two has it, at most one dies with it.
+        first.kill();
+        until("it is taken over", async || shut.begun() == [3]).await;
+        lose_again_and_again(&town, &second, &shut, 1).await;
+    });
+}
+
+/// Takes the only partition away while a command runs, more often than one that crashes is tried.
+async fn lose_again_and_again(town: &Town, node: &Resident, shut: &Counter, begun: usize) {
+    let asked = actix::spawn({
+        let node = node.node.clone();
+        async move { node.ask(Counter::at("a"), 4).await.unwrap() }
+    });
+    let lost = Settings::default().crash_limit as usize + 2;
+    for tenure in 0..lost {
+        until("it runs", async || shut.begun().len() == tenure + 1).await;
+        town.store.acquire(0).await.unwrap();
+        // What it commits is refused; the new tenure handles it again.
+        shut.let_through(1);
+    }
+    shut.let_through(2);
+    assert_eq!(asked.await.unwrap(), 4 + 3 * begun as u64);
+    assert!(node.node.dead(Default::default(), None, 9).await.unwrap().is_empty());
+    balanced(&node.node).await;
 }
 
 #[test]

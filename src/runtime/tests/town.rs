@@ -48,6 +48,9 @@ struct Register {
 pub(super) struct Way {
     town: Arc<Town>,
     me: AtomicU64,
+    /// Every number it has had, and what it says of itself.
+    mine: Mutex<Vec<u64>>,
+    info: Mutex<NodeInfo>,
     mute: AtomicBool,
     heard: Notify,
     slot: mpsc::UnboundedSender<Vec<u8>>,
@@ -90,10 +93,26 @@ impl Town {
         settings: Settings,
         hold: Option<Arc<Hold>>,
     ) -> Resident {
+        self.start_with(vec![Feature::new(counter)], settings, hold).await
+    }
+
+    /// Starts a node of a build that calls itself this.
+    pub(super) async fn start_build(self: &Arc<Self>, build: &str, features: Vec<Feature>) -> Resident {
+        self.start_with(features, Settings { arbiters: 0, build: build.into(), ..Settings::default() }, None).await
+    }
+
+    async fn start_with(
+        self: &Arc<Self>,
+        features: Vec<Feature>,
+        settings: Settings,
+        hold: Option<Arc<Hold>>,
+    ) -> Resident {
         let (slot, letters) = mpsc::unbounded_channel();
         let way = Arc::new(Way {
             town: self.clone(),
             me: AtomicU64::new(0),
+            mine: Mutex::default(),
+            info: Mutex::default(),
             mute: AtomicBool::new(false),
             heard: Notify::new(),
             slot,
@@ -107,8 +126,7 @@ impl Town {
             company: Some(way.clone()),
             hold,
         };
-        let start =
-            Start { backend: backend(recorder), features: vec![Feature::new(counter)], settings, clock: Clock::System };
+        let start = Start { backend: backend(recorder), features, settings, clock: Clock::System };
         let node = Node::start_with(start, Faults::planned(plan.clone()), 1).await.unwrap();
         Resident { node, way, plan }
     }
@@ -165,7 +183,7 @@ impl Resident {
 impl Leases for Way {
     fn acquire(&self, partition: u16) -> Fut<'_, Result<Acquired>> {
         Box::pin(async move {
-            {
+            let mine = {
                 let mut register = self.town.register();
                 let owner = register.owners[usize::from(partition)].node;
                 if owner != self.me() && register.members.contains_key(&owner) {
@@ -173,10 +191,13 @@ impl Leases for Way {
                 }
                 // What the store is about to say, so that nobody sees a new owner with an old epoch.
                 let owner = &mut register.owners[usize::from(partition)];
+                let mine = self.mine.lock().unwrap().contains(&owner.node);
                 *owner = Owner { node: self.me(), epoch: owner.epoch + 1 };
-            }
-            let acquired = self.town.store.acquire(partition).await?;
-            if let Acquired::Taken(lease) = acquired {
+                mine
+            };
+            let mut acquired = self.town.store.acquire(partition).await?;
+            if let Acquired::Taken(lease) = &mut acquired {
+                lease.mine = mine;
                 self.town.register().owners[usize::from(partition)].epoch = lease.epoch;
             }
             Ok(acquired)
@@ -214,7 +235,8 @@ impl Nodes for Way {
         let mut register = self.town.register();
         register.last += 1;
         let id = register.last;
-        register.members.insert(id, Member { id, beat: 0, info: NodeInfo::default() });
+        register.members.insert(id, Member { id, beat: 0, info: self.info.lock().unwrap().clone() });
+        self.mine.lock().unwrap().push(id);
         register.boxes.insert(id, self.slot.clone());
         self.me.store(id, Ordering::SeqCst);
         Box::pin(std::future::ready(Ok(())))
@@ -230,6 +252,7 @@ impl Nodes for Way {
                 return Err(Error::terminal("given up").code("node_lost"));
             };
             member.beat += 1;
+            member.info = self.info.lock().unwrap().clone();
             Ok(register.members.values().cloned().collect())
         })
     }
@@ -256,6 +279,11 @@ impl Nodes for Way {
 
     fn letters(&self) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         self.letters.lock().unwrap().take()
+    }
+
+    fn describes(&self, build: &str, declines: Vec<u16>) {
+        let mut info = self.info.lock().unwrap();
+        (info.build, info.declines) = (Some(build.to_owned()), declines);
     }
 
     fn announce(&self, _: &str) -> Result<()> {

@@ -1,6 +1,9 @@
 //! How a test comes between a question to the store and its answer.
 
-use std::sync::{Mutex, PoisonError, atomic::AtomicUsize};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicI64, AtomicUsize},
+};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -25,6 +28,8 @@ pub(crate) struct Hold {
     /// The next page of the actors that have any does, and the next counts of attempts do.
     pub(crate) blocked: Arrives,
     pub(crate) counts: Arrives,
+    /// How far the store's clock is behind the machine's, in milliseconds; 0 when it has none.
+    pub(crate) behind: AtomicI64,
 }
 
 impl Recorder {

@@ -280,7 +280,10 @@ fn before_anything_has_moved_it_can_be_called_off_and_after_that_only_finished()
         }
         for (partition, owner) in (0u16..).zip(backend.owners().await.unwrap()) {
             if owner.node > 0 {
-                backend.release(Lease { partition, epoch: owner.epoch, clean: true, last: 0 }).await.unwrap();
+                backend
+                    .release(Lease { partition, epoch: owner.epoch, clean: true, mine: false, last: 0 })
+                    .await
+                    .unwrap();
             }
         }
         backend.leave().await.unwrap();
@@ -304,8 +307,9 @@ fn an_outbox_that_does_not_empty_is_refused_and_nothing_has_changed() {
     actix::System::new().block_on(async {
         let promised = fill(&options).await;
         let before = books(&options).await;
-        let outbox = format!("{}:{{0002}}:outbox", options.prefix);
-        redis_cli(&options, &["XADD", &outbox, "900-0", "q", "nowhere"]);
+        let (outbox, slabs) = ["out:1", "outs"].map(|key| format!("{}:{{0002}}:{key}", options.prefix)).into();
+        redis_cli(&options, &["HSET", &outbox, "900", "nowhere"]);
+        redis_cli(&options, &["ZADD", &slabs, "1", "1"]);
         let refused = resize(&options, 16).unwrap_err();
         assert!(refused.has_code("not_resized") && refused.to_string().contains("1 in partition 2"), "{refused}");
         assert_eq!(books(&options).await, before);
@@ -314,7 +318,7 @@ fn an_outbox_that_does_not_empty_is_refused_and_nothing_has_changed() {
         assert!(take(&backend, 2).await.clean);
         let position = append(&backend, message("tally/other", "1")).await;
         backend.leave().await.unwrap();
-        redis_cli(&options, &["XDEL", &outbox, "900-0"]);
+        redis_cli(&options, &["HDEL", &outbox, "900"]);
         resize(&options, 16).unwrap();
         let options = Options { partitions: 16, ..options };
         kept(&options, &promised).await;

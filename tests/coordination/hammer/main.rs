@@ -77,6 +77,8 @@ fn main() {
         accept: Accept::Fsync,
         lease: Duration::from_secs(1),
         forget: FORGET,
+        redis_tls: Default::default(),
+        faults: None,
     };
     let (clock, who) = (skewed(skew.parse().unwrap()), who.clone());
     let random = Random::new(who.bytes().map(u64::from).sum());

@@ -215,8 +215,8 @@ local function sequences(keys)
   answer[#answer + 1] = 'out'
   for _, b in ipairs(redis.call('ZRANGE', p .. ':outs', 0, -1)) do
     for _, packed in ipairs(redis.call('HVALS', p .. ':out:' .. b)) do
-      local parcel = cmsgpack.unpack(packed)
-      if parcel[2] == era then waiting[parcel[1]] = (waiting[parcel[1]] or 0) + 1 end
+      local fine, parcel = pcall(cmsgpack.unpack, packed)
+      if fine and type(parcel) == 'table' and parcel[2] == era then waiting[parcel[1]] = (waiting[parcel[1]] or 0) + 1 end
     end
   end
   -- Those of format 1 are of the first era.

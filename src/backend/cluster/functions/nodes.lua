@@ -3,11 +3,11 @@
 -- Takes a partition: node, its token, highest number any node had, the epoch and limit that MongoDB gave, then
 -- number and token of the nodes that live. A node is its number and its token: a number may have been given
 -- twice by a server that was rolled back. Answers {0 holder}, {-1 epoch} when the epoch is not above the last
--- one, or {epoch clean last era former}, and number and attempts of each message that was counted; former is 0
--- when the last owner let go, 1 when this node was it, 2 when it was another one.
+-- one, or {epoch left last era}, and number and attempts of each message that was counted. 'left' is 1 when the
+-- last owner let go in order; if not, it is minus that owner's number.
 local function acquire(keys, args)
   local p, me, token = keys[1], args[1], args[2]
-  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch', 'clean' })
+  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch', 'clean', 'former' })
   local refused = barred(p, head)
   if refused then return refused end
   local owner, former, alive = head.owner or '0', 0, {}
@@ -25,7 +25,8 @@ local function acquire(keys, args)
   close_book(p, head, { 'owner', me, 'token', token, 'epoch', args[4], 'clean', '0', 'serial', '0' })
   local clean = former == 0 and head.clean ~= '0'
   redis.call('DEL', p .. ':crowd')
-  local answer = { tonumber(args[4]), clean and 1 or 0, head.last, head.era, former }
+  local left = clean and 1 or -(former > 0 and tonumber(owner) or num(head.former))
+  local answer = { tonumber(args[4]), left, head.last, head.era }
   for _, value in ipairs(redis.call('HGETALL', p .. ':attempts')) do answer[#answer + 1] = tonumber(value) end
   return answer
 end

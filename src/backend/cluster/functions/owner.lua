@@ -87,18 +87,17 @@ local function cancel_one(p, n, body, head, at)
   return 1
 end
 
--- Cancels messages of which no attempt has begun and that have no journal: epoch, now, result, numbers. 1 for
--- each that was cancelled, or had been by this very call; 0 for the others.
+-- Cancels messages of which no attempt has begun and that have no journal: epoch, serial, now, result, numbers.
+-- 1 for each that was cancelled, 0 for the others. A call that comes again is answered again.
 local function cancel(keys, args)
   local p, answers = keys[1], {}
-  local head = open_book(p)
+  local head = open_head(p, COUNTS, { 'run', 'epoch', 'cancels' })
   local refused = barred(p, head, args[1])
   if refused then return refused end
-  for i = 4, #args do
-    local kept = redis.call('HGET', p .. ':results:' .. str(slab(tonumber(args[i]))), args[i])
-    answers[i - 3] = kept == args[3] and 1 or cancel_one(p, args[i], args[3], head, tonumber(args[2]))
-  end
-  close_book(p, head)
+  local said = head.cancels and cmsgpack.unpack(head.cancels)
+  if said and said[1] == args[1] and said[2] == args[2] then return said[3] end
+  for i = 5, #args do answers[i - 4] = cancel_one(p, args[i], args[4], head, tonumber(args[3])) end
+  close_book(p, head, { 'cancels', cmsgpack.pack({ args[1], args[2], answers }) })
   return answers
 end
 

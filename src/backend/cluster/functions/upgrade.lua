@@ -215,12 +215,12 @@ local function create(keys, args)
 end
 
 -- The store of format 1 changes to format 2: 'begin' keeps nodes of older builds from starting, 'off' lets them
--- again, 'finish' is for good. Answers the format it has.
+-- again, 'finish' is for good. Answers the format it has, and 0 when it is being resized.
 local function reform(keys, args)
   local meta = keys[1]
   if redis.call('HEXISTS', meta, 'format') == 1 then return num(redis.call('HGET', meta, 'format')) end
   local mark = redis.call('HGET', meta, 'resizing')
-  if mark and mark ~= TOO_OLD then return redis.error_reply('RESIZING the store is being resized: ' .. mark) end
+  if mark and mark ~= TOO_OLD then return 0 end
   if args[1] == 'off' then
     redis.call('HDEL', meta, 'resizing')
   elseif args[1] == 'begin' then

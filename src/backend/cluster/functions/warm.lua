@@ -68,7 +68,9 @@ local function warm(keys, args)
   end
   local lost = math.max(math.min(known, base) - head.last, 0)
   if of < head.era then lost = 0 end
-  local more = { 'run', run(), 'owner', '0', 'token', '', 'clean', '0', 'serial', '0', 'epoch', args[1] }
+  -- Where there was nothing, nothing ran either.
+  local clean = head.run and '0' or '1'
+  local more = { 'run', run(), 'owner', '0', 'token', '', 'clean', clean, 'serial', '0', 'epoch', args[1] }
   if base > head.last then
     list[#list + 1] = head.last + 1
     list[#list + 1] = base
@@ -94,7 +96,12 @@ local function warm(keys, args)
   redis.call('HSET', p .. ':sent', 'serial', str(serial))
   evict(p)
   ticks[p] = nil
+  -- Who may have been running something: the next owner asks.
   local former = head.owner
+  if former and former ~= '0' then
+    more[#more + 1] = 'former'
+    more[#more + 1] = former
+  end
   close_book(p, head, more)
   wake(p, former, '', head.last, true)
   return { era, base >= first and first or 0, base, lost }

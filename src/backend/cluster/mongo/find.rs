@@ -1,12 +1,9 @@
 //! Reading states: by key, and by queries over declared indexes. Reads are of what a majority has, so
 //! nothing that was read can be rolled back.
 
-use mongodb::{
-    bson::{Bson, Document, RawDocumentBuf, doc},
-    options::ReadConcern,
-};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
-use super::{States, fault, within};
+use super::{States, wire::Find};
 use crate::{
     backend::{Rows, cursor::Cursor},
     envelope::Position,
@@ -19,6 +16,8 @@ use crate::{
 pub(in crate::backend::cluster) struct Saved {
     pub(in crate::backend::cluster) key: String,
     pub(in crate::backend::cluster) rev: u64,
+    /// The newest lease that touched it.
+    pub(in crate::backend::cluster) epoch: u64,
     /// The BSON document `{"state": …}`; empty when there is none.
     pub(in crate::backend::cluster) doc: Vec<u8>,
     /// What the commit that wrote it does in Redis, and a message that it ends.
@@ -38,27 +37,14 @@ pub(super) fn saved(doc: &mongodb::bson::RawDocument) -> Result<Saved> {
         (Ok(witness), Ok(redo)) => Some((Position::from_packed(witness), redo.bytes.to_vec())),
         _ => None,
     };
-    Ok(Saved { key: doc.get_str("_id")?.to_owned(), rev: doc.get_i64("rev")? as u64, doc: state, redo })
+    let (key, rev) = (doc.get_str("_id")?.to_owned(), doc.get_i64("rev")? as u64);
+    Ok(Saved { key, rev, epoch: doc.get_i64("epoch").unwrap_or(0) as u64, doc: state, redo })
 }
 
 /// The saved documents of some keys of a kind, in no order.
 pub(in crate::backend::cluster) async fn load(states: &States, kind: &str, keys: &[&str]) -> Result<Vec<Saved>> {
-    within(find(states, kind, keys)).await
-}
-
-async fn find(states: &States, kind: &str, keys: &[&str]) -> Result<Vec<Saved>> {
-    let mut found = states
-        .db
-        .collection::<RawDocumentBuf>(kind)
-        .find(doc! { "_id": { "$in": keys } })
-        .read_concern(ReadConcern::majority())
-        .await
-        .map_err(fault)?;
-    let mut all = Vec::with_capacity(keys.len());
-    while found.advance().await.map_err(fault)? {
-        all.push(saved(found.current())?);
-    }
-    Ok(all)
+    let found = states.wire.find("find", &Find::keys(kind, keys)).await?;
+    found.iter().map(|doc| saved(doc)).collect()
 }
 
 fn bson(value: &Value) -> Bson {
@@ -73,10 +59,6 @@ fn bson(value: &Value) -> Bson {
 
 /// Answers a checked query.
 pub(in crate::backend::cluster) async fn query(states: &States, kind: &str, query: &Query) -> Result<Rows> {
-    within(select(states, kind, query)).await
-}
-
-async fn select(states: &States, kind: &str, query: &Query) -> Result<Rows> {
     let mut clauses = vec![doc! { "state": { "$exists": true } }];
     clauses.extend(query.equal.iter().map(|(field, value)| doc! { format!("state.{field}"): bson(value) }));
     if let Some((from, to)) = query.keys() {
@@ -102,19 +84,16 @@ async fn select(states: &States, kind: &str, query: &Query) -> Result<Rows> {
     }
     order.insert("_id", direction);
     let limit = query.limit_or(50);
-    let mut found = states
-        .db
-        .collection::<RawDocumentBuf>(kind)
-        .find(doc! { "$and": clauses })
-        .sort(order)
-        .limit(limit as i64 + 1)
-        .projection(doc! { "state": 1, "rev": 1 })
-        .read_concern(ReadConcern::majority())
-        .await
-        .map_err(fault)?;
+    let find = Find {
+        kind,
+        filter: doc! { "$and": clauses },
+        projection: Some(doc! { "state": 1, "rev": 1 }),
+        sort: Some(order),
+        limit: Some(limit as i64 + 1),
+    };
     let mut rows = Vec::new();
-    while found.advance().await.map_err(fault)? {
-        let saved = saved(found.current())?;
+    for found in states.wire.find("query", &find).await? {
+        let saved = saved(&found)?;
         rows.push((saved.key, saved.doc));
     }
     let more = rows.len() > limit;
@@ -142,9 +121,4 @@ fn after(Cursor(value, key): Cursor, by: Option<&str>, descending: bool) -> Docu
             doc! { "$or": [same, less, { field: Bson::Null }] }
         }
     }
-}
-
-/// What a command that looks at one server answers.
-pub(in crate::backend::cluster) async fn hello(states: &States) -> Result<Document> {
-    states.db.run_command(doc! { "hello": 1 }).await.map_err(fault)
 }

@@ -1,15 +1,16 @@
-//! Actors that were forgotten. Their document stays for a day without a state, because a late write of a
-//! stale owner meets its revision there; then it is deleted.
+//! Actors that were forgotten, and those that were claimed and have no state. Their document stays for a while
+//! without one, because a late write of a stale owner meets its revision or its epoch there; then it is deleted.
 //!
-//! Invariant: a document is deleted only as it was found, and not before its commit is done in Redis.
+//! Invariant: a document is deleted only as it was found, its epoch included, and not before its commit is done
+//! in Redis. So a deletion that is late takes away nothing that a newer owner relies on.
 
 use mongodb::{
     IndexModel,
-    bson::{Document, RawDocumentBuf, doc},
-    options::{IndexOptions, ReadConcern},
+    bson::{RawArrayBuf, doc, rawdoc},
+    options::IndexOptions,
 };
 
-use super::{Saved, States, fault, find::saved, within};
+use super::{Saved, States, find::saved, wire::Find};
 use crate::error::{Error, Result};
 
 /// Finds what was forgotten without reading what was not.
@@ -28,40 +29,31 @@ pub(in crate::backend::cluster) async fn forgotten(
     before: i64,
     limit: i64,
 ) -> Result<Vec<Saved>> {
-    let found = async {
-        let mut found = states
-            .db
-            .collection::<RawDocumentBuf>(kind)
-            .find(doc! { "gone": { "$lt": before } })
-            .limit(limit)
-            .read_concern(ReadConcern::majority())
-            .await
-            .map_err(fault)?;
-        let mut all = Vec::new();
-        while found.advance().await.map_err(fault)? {
-            all.push(saved(found.current())?);
-        }
-        Ok(all)
-    };
-    within(found).await
+    let filter = doc! { "gone": { "$lt": before } };
+    let found = states.wire.find("forgotten", &Find { kind, filter, limit: Some(limit), ..Find::default() }).await?;
+    found.iter().map(|doc| saved(doc)).collect()
 }
 
 /// Deletes documents, each if it is still as it was found.
 pub(in crate::backend::cluster) async fn forget(states: &States, kind: &str, found: &[Saved]) -> Result<()> {
-    let one = |saved: &Saved| doc! { "q": { "_id": &saved.key, "rev": saved.rev as i64, "gone": { "$exists": true } }, "limit": 1 };
-    let deletes: Vec<Document> = found.iter().map(one).collect();
-    if deletes.is_empty() {
+    if found.is_empty() {
         return Ok(());
     }
-    let command = doc! {
+    let mut deletes = RawArrayBuf::new();
+    for Saved { key, rev, epoch, .. } in found {
+        let (rev, epoch) = (*rev as i64, *epoch as i64);
+        let q = rawdoc! { "_id": key.as_str(), "rev": rev, "epoch": epoch, "gone": { "$exists": true } };
+        deletes.push(rawdoc! { "q": q, "limit": 1 });
+    }
+    let command = rawdoc! {
         "delete": kind,
         "deletes": deletes,
         "ordered": false,
         "writeConcern": { "w": "majority", "wtimeout": 10_000 },
     };
-    let answer = within(async { states.db.run_command(command).await.map_err(fault) }).await?;
-    if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
-        return Err(Error::new(format!("MongoDB did not delete what was forgotten: {answer}")).code("mongodb"));
+    let answer = states.wire.command("forget", command).await?;
+    if answer.get_array("writeErrors").is_ok() || answer.get_document("writeConcernError").is_ok() {
+        return Err(Error::new(format!("MongoDB did not delete what was forgotten: {answer:?}")).code("mongodb"));
     }
     Ok(())
 }

@@ -10,46 +10,41 @@
 //! this state has to do in Redis, and `witness` the position of a message that ends by it: see the
 //! [protocol](super).
 
+mod claim;
+mod declare;
 mod find;
 mod forget;
 pub(super) mod partitions;
+mod refusal;
+mod server;
+mod update;
+mod wire;
 mod write;
 
 use std::time::Duration;
 
 use mongodb::{
-    Client, Database, IndexModel,
-    bson::{Document, doc},
-    options::{ClientOptions, IndexOptions},
+    Client, Database,
+    bson::{doc, rawdoc},
 };
 use tokio::sync::mpsc;
 
+use self::wire::Wire;
 pub(super) use self::{
-    find::{Saved, hello, load, query},
+    find::{Saved, load, query},
     forget::{forget, forgotten},
+    server::hello,
     write::{StateOp, Written},
 };
-use crate::{
-    error::{Error, Result},
-    query::Index,
-};
+use super::Options;
+use crate::error::{Error, Result};
 
 /// The database of the states.
 pub(super) struct States {
     pub(super) db: Database,
+    wire: Wire,
     /// For groups as large as they come, and for those of several tenants.
     writers: [mpsc::UnboundedSender<StateOp>; 2],
-}
-
-/// How long an answer may take before it counts as lost: longer than a majority may be waited for.
-const ANSWER: Duration = Duration::from_secs(15);
-
-/// Waits for an answer, but not for ever: a server that was stopped still holds its connections.
-async fn within<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(ANSWER, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Error::new(format!("MongoDB did not answer within {ANSWER:?}")).code("mongodb")),
-    }
 }
 
 /// Turns a driver's error into ours.
@@ -58,21 +53,21 @@ fn fault(error: mongodb::error::Error) -> Error {
 }
 
 impl States {
-    /// Connects, and starts writing groups. Terminal error when the address cannot be understood.
-    pub(super) async fn connect(url: &str, database: &str) -> Result<Self> {
-        let mut options = ClientOptions::parse(url).await.map_err(|e| {
-            Error::terminal(format!("the MongoDB address cannot be understood: {}", e.kind)).code("bad_config")
-        })?;
+    /// Connects, and starts writing groups. Terminal error when the address cannot be understood, or asks for
+    /// reads that may be stale.
+    pub(super) async fn connect(asked: &Options) -> Result<Self> {
+        let mut options = server::address(&asked.mongo).await?;
         options.app_name.get_or_insert_with(|| "greenroom".to_owned());
         options.server_selection_timeout.get_or_insert(Duration::from_secs(5));
         options.connect_timeout.get_or_insert(Duration::from_secs(3));
         // A write whose answer is lost is asked for again by its revision, never by the driver.
         options.retry_writes = Some(false);
         let client = Client::with_options(options).map_err(fault)?;
-        let database = client.database(database);
+        let database = client.database(&asked.database);
         database.run_command(doc! { "ping": 1 }).await.map_err(fault)?;
-        let writers = [write::WRITERS, write::SHARED].map(|writers| write::start(&database, writers));
-        Ok(Self { db: database, writers })
+        let wire = Wire::new(database.clone(), asked.faults.clone());
+        let writers = [write::WRITERS, write::SHARED].map(|writers| write::start(&wire, writers));
+        Ok(Self { db: database, wire, writers })
     }
 
     /// Writes a state with the next group, which is sooner where several tenants take turns; the answer comes
@@ -82,40 +77,16 @@ impl States {
         let _ = self.writers[usize::from(several)].send(op);
     }
 
-    /// Creates the indexes of a kind.
-    pub(super) async fn declare(&self, kind: &str, indexes: &[Index]) -> Result<()> {
-        let mut models: Vec<IndexModel> = indexes
-            .iter()
-            .map(|index| {
-                let mut keys = Document::new();
-                for field in index.fields() {
-                    keys.insert(format!("state.{field}"), 1);
-                }
-                // Equal sort values go on by key, as in every backend.
-                keys.insert("_id", 1);
-                let name = format!("greenroom_{}", index.fields().join("_"));
-                IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build()
-            })
-            .collect();
-        models.push(forget::index());
-        let collection = self.db.collection::<Document>(kind);
-        collection
-            .create_indexes(models)
-            .await
-            .map(drop)
-            .map_err(|e| fault(e).context(format!("the indexes of {kind}")))
-    }
-
     /// Whether a write reaches a majority.
     pub(super) async fn ready(&self) -> Result<()> {
-        let command = doc! {
+        let command = rawdoc! {
             "update": "greenroom_probe",
             "updates": [{ "q": { "_id": "probe" }, "u": { "$inc": { "n": 1 } }, "upsert": true }],
             "writeConcern": { "w": "majority", "j": true, "wtimeout": 5000 },
         };
-        let answer = self.db.run_command(command).await.map_err(fault)?;
+        let answer = self.wire.command("ready", command).await?;
         match answer.get_document("writeConcernError") {
-            Ok(error) => Err(Error::new(format!("MongoDB cannot write to a majority: {error}")).code("mongodb")),
+            Ok(error) => Err(Error::new(format!("MongoDB cannot write to a majority: {error:?}")).code("mongodb")),
             Err(_) => Ok(()),
         }
     }

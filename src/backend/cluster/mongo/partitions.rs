@@ -12,9 +12,9 @@
 //! disks, and two answers never name one epoch. So a change whose answer was lost is asked for again: that
 //! skips an epoch, and at most a block.
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 
-use super::{States, fault, within};
+use super::{States, wire::Fault};
 use crate::error::{Error, Result};
 
 /// The collection of these documents. Kinds of users may not be called so: the prefix is reserved.
@@ -52,32 +52,20 @@ pub(in crate::backend::cluster) struct Reserved {
 /// Takes the next epoch of a partition, and numbers: a new block in a new era, or when less than a quarter of
 /// one is left.
 pub(in crate::backend::cluster) async fn reserve(states: &States, partition: u16, ask: Ask) -> Result<Reserved> {
-    within(async {
-        loop {
-            match change(states, partition, ask).await {
-                // Two callers made the document at once: now it is there.
-                Err(error) if error.has_code("mongodb_race") => {}
-                answer => return answer,
-            }
+    let command = RawDocumentBuf::try_from(&command(partition, ask))?;
+    let answer = loop {
+        match states.wire.command("reserve", command.clone()).await {
+            // Two callers made the document at once: now it is there.
+            Err(Fault::Refused { code: 11_000, .. }) => {}
+            answer => break answer?,
         }
-    })
-    .await
-}
-
-async fn change(states: &States, partition: u16, ask: Ask) -> Result<Reserved> {
-    let block = ask.block as i64;
-    let answer = states.db.run_command(command(partition, ask)).await.map_err(|error| match *error.kind {
-        mongodb::error::ErrorKind::Command(ref refused) if refused.code == 11000 => {
-            Error::new("the document of the partition was made meanwhile").code("mongodb_race")
-        }
-        _ => fault(error),
-    })?;
+    };
     if let Ok(error) = answer.get_document("writeConcernError") {
-        return Err(Error::new(format!("MongoDB did not reserve numbers on a majority: {error}")).code("mongodb"));
+        return Err(Error::new(format!("MongoDB did not reserve numbers on a majority: {error:?}")).code("mongodb"));
     }
     let after = answer.get_document("value")?;
     let (epoch, limit, era) = (after.get_i64("epoch")?, after.get_i64("reserved")?, after.get_i64("era")?);
-    let base = if ask.new_era { limit - block } else { ask.at_least_number as i64 };
+    let base = if ask.new_era { limit - ask.block as i64 } else { ask.at_least_number as i64 };
     Ok(Reserved { epoch: epoch as u64, base: base as u64, limit: limit as u64, era: era as u64 })
 }
 
@@ -117,7 +105,7 @@ mod tests {
 
     async fn states() -> States {
         let options = Which::Redis.cluster(&Options { partitions: 4, mailbox_bytes: 1 }).unwrap();
-        States::connect(&options.mongo, &options.database).await.unwrap()
+        States::connect(&options).await.unwrap()
     }
 
     fn ask(number: u64) -> Ask {

@@ -25,6 +25,7 @@ mod members;
 
 use std::{sync::Arc, time::Duration};
 
+use fred::types::Value;
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -33,7 +34,7 @@ use super::{
     Cluster, Core, Options, Use,
     durability::Durable,
     meta::{FORMAT, Meta},
-    redis::{Fault, Redis, arg, int, list, number},
+    redis::{Fault, Redis, Repeat, arg, int, list, number},
 };
 use crate::error::{Error, Result};
 
@@ -76,23 +77,22 @@ enum Left {
     Messages,
 }
 
-async fn mark(redis: &Redis, what: &str) -> Result<u64> {
-    match redis.meta("reform", vec![arg(what.to_owned())]).await {
-        Ok(format) => Ok(int(&format) as u64),
-        Err(Fault::Refused(why)) if why.contains("RESIZING") => Err(Error::terminal(why).code("resizing")),
-        Err(fault) => Err(fault.into()),
+async fn mark(redis: &Redis, durable: &Durable, what: &str) -> Result<u64> {
+    let call = ("reform", vec![arg(what.to_owned())]);
+    match int(&redis.write(0, &redis.meta_key(), call, Repeat::Safe, durable).await?) {
+        0 => Err(Error::terminal("a resize of the store has begun just now").code("resizing")),
+        format => Ok(format as u64),
     }
 }
 
 /// Says that a store has format 2 from now on, if no node of an older build lives: terminal error (`old_nodes`).
 pub(super) async fn begin(redis: &Redis, durable: &Durable, lease: Duration, meta: &Meta) -> Result<()> {
-    if mark(redis, "begin").await? >= u64::from(FORMAT) {
+    if mark(redis, durable, "begin").await? >= u64::from(FORMAT) {
         return Ok(());
     }
-    durable.wait_meta(redis).await?;
     let living = members::living(redis, lease, members::is_old).await;
     if !matches!(&living, Ok(living) if living.is_empty()) {
-        mark(redis, "off").await?;
+        mark(redis, durable, "off").await?;
         let living = living?;
         return Err(Error::terminal(format!(
             "the store has format {}, and nodes of an older build serve it ({}): stop all of them first, then start \
@@ -102,8 +102,7 @@ pub(super) async fn begin(redis: &Redis, durable: &Durable, lease: Duration, met
         ))
         .code("old_nodes"));
     }
-    mark(redis, "finish").await?;
-    durable.wait_meta(redis).await?;
+    mark(redis, durable, "finish").await?;
     info!(from = meta.format, to = FORMAT, "the store changes its format");
     Ok(())
 }
@@ -114,12 +113,18 @@ pub(super) async fn seal(core: &Core, partition: u16, age: Age) -> Result<bool, 
     if age != Age::Old && !(age == Age::Empty && core.meta.upgraded) {
         return Ok(false);
     }
-    core.redis.call(partition, "seal", Vec::new()).await?;
+    call(core, partition, "seal", Vec::new()).await?;
     Ok(true)
 }
 
+/// Calls a function, durably; made twice, it goes on.
+async fn call(core: &Core, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+    let (lane, key) = (core.redis.lane(partition), core.redis.key(partition));
+    core.redis.write(lane, &key, (function, args), Repeat::Safe, &core.durable).await
+}
+
 async fn carry(core: &Core, partition: u16, batch: u64) -> Result<(Left, u64), Fault> {
-    let answer = list(core.redis.call(partition, "carry", vec![number(batch), number(BYTES)]).await?);
+    let answer = list(call(core, partition, "carry", vec![number(batch), number(BYTES)]).await?);
     let at = |index: usize| answer.get(index).map_or(0, int) as u64;
     let left = match at(0) {
         0 => Left::Nothing,
@@ -239,7 +244,7 @@ async fn offline(core: &Core, upgrade: &Upgrade) -> Result<Upgraded> {
     for (partition, age) in old {
         if age != Age::Carrying {
             (upgrade.step)(partition)?;
-            core.redis.call(partition, "seal", Vec::new()).await?;
+            call(core, partition, "seal", Vec::new()).await?;
         }
         let mut carried = 0;
         loop {
@@ -250,7 +255,6 @@ async fn offline(core: &Core, upgrade: &Upgrade) -> Result<Upgraded> {
                 break;
             }
         }
-        core.durable.wait(&core.redis, partition).await?;
         done.partitions.push((partition, carried));
     }
     Ok(done)
