@@ -23,6 +23,7 @@ mod schedules;
 mod send;
 mod serve;
 mod sessions;
+mod store;
 mod story;
 mod sure;
 mod target;
@@ -128,6 +129,7 @@ enum Verb {
     Paused(pause::Paused),
     Cancel(pause::Cancel),
     Partitions(partitions::Partitions),
+    Store(store::StoreCommand),
     Sessions(sessions::SessionsCommand),
     Limits(limits::Limits),
     Connections(connections::Connections),
@@ -206,6 +208,7 @@ fn run(product: Product, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Paused(command) => command.run(&cx),
         Verb::Cancel(command) => command.run(&cx),
         Verb::Partitions(command) => command.run(&cx),
+        Verb::Store(command) => command.run(&cx),
         Verb::Sessions(command) => command.run(&cx),
         Verb::Limits(command) => command.run(&cx),
         Verb::Connections(command) => command.run(&cx),

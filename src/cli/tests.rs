@@ -62,6 +62,8 @@ fn the_documented_forms_are_read() {
         "partitions --busy --json --data d",
         "partitions resize 64 --dry-run",
         "partitions resize 64 --yes --json",
+        "store check --json",
+        "store upgrade --yes",
         "sessions ann",
         "sessions ann --revoke --data d --json",
         "sessions ann --revoke --id AAAAAAAAAAAAAAAA",

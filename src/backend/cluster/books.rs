@@ -17,9 +17,30 @@ pub(super) struct Found {
     ledger: Ledger,
     mailbox: u64,
     deferred: u64,
-    dead: u64,
+    pub(super) dead: u64,
     pub(super) outbox: u64,
     due: u64,
+}
+
+impl Found {
+    /// Messages that have not ended.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.mailbox + self.deferred
+    }
+
+    /// Where the counts and what is there differ.
+    pub(super) fn mismatches(&self, partition: u16) -> Vec<Mismatch> {
+        let mut mismatches = Vec::new();
+        let (counted, there) = (self.ledger.in_flight(), self.in_flight() as i64);
+        let mut wrong = |what: String| mismatches.push(Mismatch { partition, what, messages: Vec::new() });
+        if counted != there {
+            wrong(format!("by the counts {counted} messages have not ended, {there} are there"));
+        }
+        if self.ledger.dead != self.dead {
+            wrong(format!("by the counts there are {} dead letters, {} are there", self.ledger.dead, self.dead));
+        }
+        mismatches
+    }
 }
 
 pub(super) async fn found(core: &Core, partition: u16, now: i64) -> Result<Found> {
@@ -40,14 +61,7 @@ async fn all(core: &Core, now: i64) -> Result<Vec<Found>> {
 fn audit(found: Vec<Found>, mut mismatches: Vec<Mismatch>) -> Audit {
     let total = found.iter().map(|found| found.ledger).fold(Ledger::default(), Ledger::plus);
     for (partition, found) in (0..).zip(&found) {
-        let (counted, there) = (found.ledger.in_flight(), (found.mailbox + found.deferred) as i64);
-        let mut wrong = |what: String| mismatches.push(Mismatch { partition, what, messages: Vec::new() });
-        if counted != there {
-            wrong(format!("by the counts {counted} messages have not ended, {there} are there"));
-        }
-        if found.ledger.dead != found.dead {
-            wrong(format!("by the counts there are {} dead letters, {} are there", found.ledger.dead, found.dead));
-        }
+        mismatches.extend(found.mismatches(partition));
     }
     Audit {
         accepted: total.accepted,
@@ -56,7 +70,7 @@ fn audit(found: Vec<Found>, mut mismatches: Vec<Mismatch>) -> Audit {
         dead: total.dead,
         cancelled: total.cancelled,
         lost: total.lost,
-        in_flight: found.iter().map(|found| found.mailbox + found.deferred).sum(),
+        in_flight: found.iter().map(Found::in_flight).sum(),
         balanced: mismatches.is_empty(),
         mismatches,
     }

@@ -5,11 +5,16 @@
 
 use super::{
     Core,
-    redis::{self, Redis, arg, number},
+    durability::Durable,
+    redis::{self, Redis, Repeat, arg, number},
 };
 use crate::error::{Error, Result};
 
-/// The hash `<prefix>:{meta}`.
+/// The format of the store that this build makes and serves: see `functions/base.lua`.
+pub(super) const FORMAT: u16 = 2;
+
+/// The hash `<prefix>:{meta}`. Since format 2 `resize` says what `resizing` said before, which says there that
+/// older builds cannot serve the store.
 pub(super) struct Meta {
     /// How many partitions there are.
     pub(super) partitions: u16,
@@ -19,6 +24,10 @@ pub(super) struct Meta {
     pub(super) secret: [u8; 32],
     /// The resize that is not finished.
     pub(super) resizing: Option<Resizing>,
+    /// How everything is kept: 1 when it does not say.
+    pub(super) format: u16,
+    /// Whether it had an older format once.
+    pub(super) upgraded: bool,
 }
 
 /// A resize that has begun.
@@ -32,17 +41,18 @@ pub(super) struct Resizing {
 
 impl Meta {
     /// Makes a new store, unless there is one.
-    pub(super) async fn create(redis: &Redis, partitions: u16) -> Result<()> {
+    pub(super) async fn create(redis: &Redis, durable: &Durable, partitions: u16) -> Result<()> {
         let secret: String =
             [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
-        redis.set_once(redis.meta_key(), "partitions", number(partitions)).await?;
-        redis.set_once(redis.meta_key(), "secret", arg(secret)).await?;
+        let call = ("create", vec![number(partitions), arg(secret), number(FORMAT)]);
+        redis.write(0, &redis.meta_key(), call, Repeat::Safe, durable).await?;
         Ok(())
     }
 
-    /// Terminal error (`no_store`) when there is no store.
+    /// Terminal error (`no_store`) when there is no store, and (`newer_format`) when a newer build has made it.
     pub(super) async fn read(redis: &Redis) -> Result<Self> {
-        let fields = redis.fields(redis.meta_key(), &["partitions", "secret", "ever", "resizing"]).await?;
+        let names = ["partitions", "secret", "ever", "format", "resize", "resizing", "upgraded"];
+        let fields = redis.fields(redis.meta_key(), &names).await?;
         let found = redis::list(fields);
         let at = |index: usize| found.get(index).map_or(0, redis::int) as u16;
         let text = |index: usize| found.get(index).and_then(|value| value.as_string());
@@ -57,18 +67,53 @@ impl Meta {
             *byte = pair.ok_or_else(|| Error::terminal("the store's secret is damaged").code("no_store"))?;
         }
         let ever = (at(2) > 0).then(|| at(2));
-        Ok(Self { partitions: at(0), ever, secret: bytes, resizing: text(3).map(|text| resizing(&text)).transpose()? })
+        let format = at(3).max(1);
+        if format > FORMAT {
+            return Err(Error::terminal(format!(
+                "the store has format {format}, and this build knows formats up to {FORMAT}: serve it with the build \
+                 that made it, or a newer one"
+            ))
+            .code("newer_format"));
+        }
+        let mark = match format {
+            // Its upgrade has begun.
+            1 => text(5).filter(|text| !text.starts_with("format ")),
+            _ => text(4),
+        };
+        let resizing = mark.map(|text| resizing(&text)).transpose()?;
+        Ok(Self { partitions: at(0), ever, secret: bytes, resizing, format, upgraded: at(6) == 1 })
     }
 
     /// Terminal error when it is being resized.
     pub(super) fn is_whole(&self) -> Result<()> {
         let Some(Resizing { to, .. }) = self.resizing else { return Ok(()) };
+        if self.format < FORMAT {
+            return Err(Error::terminal(format!(
+                "the store has format {} and is being resized from {} to {to} partitions: finish that with the build \
+                 that began it (`greenroom partitions resize {to}`), then upgrade it",
+                self.format, self.partitions
+            ))
+            .code("resizing"));
+        }
         Err(Error::terminal(format!(
             "the store is being resized from {} to {to} partitions: if nobody does that any more, `greenroom \
              partitions resize {to}` goes on where it was interrupted",
             self.partitions
         ))
         .code("resizing"))
+    }
+
+    /// Terminal error (`old_format`) when it is not of this build's format yet.
+    pub(super) fn is_new(&self) -> Result<()> {
+        if self.format == FORMAT {
+            return Ok(());
+        }
+        Err(Error::terminal(format!(
+            "the store has format {}, and this build reads format {FORMAT}: `greenroom store upgrade` brings it there, \
+             and so does the first node of this build that starts",
+            self.format
+        ))
+        .code("old_format"))
     }
 
     /// Terminal error when a node that knows so many partitions cannot serve it.

@@ -90,6 +90,7 @@ mod shares;
 mod states;
 mod tail;
 mod touched;
+mod upgrade;
 mod warm;
 
 use std::{
@@ -117,6 +118,7 @@ pub use self::{
     durability::Accept,
     inject::Injector,
     resize::{Doing, Moves, Progress, Resize, Resized},
+    upgrade::{Checked, Found, Upgrade, Upgraded},
 };
 use crate::{
     backend::{TenantOf, turns::Company},
@@ -208,6 +210,17 @@ enum Use {
     Look,
     /// Also one that is being resized.
     Resize,
+    /// Only to look, also at one of an older format or one that is being resized.
+    Check,
+    /// Also one of an older format.
+    Upgrade,
+}
+
+impl Use {
+    /// Whether nothing is changed.
+    fn looks(self) -> bool {
+        matches!(self, Self::Look | Self::Check)
+    }
 }
 
 impl Cluster {
@@ -237,6 +250,14 @@ impl Cluster {
             match Meta::read(&redis).await {
                 Ok(meta) => {
                     meta.serves(options.partitions)?;
+                    if meta.format < meta::FORMAT {
+                        return Ok(format!(
+                            "Redis and MongoDB answer and write; the store has format {}, and the first start of a \
+                             node brings it to format {}",
+                            meta.format,
+                            meta::FORMAT
+                        ));
+                    }
                     Ok(format!("Redis and MongoDB answer and write, {} partitions", meta.partitions))
                 }
                 Err(error) if error.has_code("no_store") => {
@@ -296,18 +317,31 @@ impl Core {
     async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
         let redis = Redis::connect(&options, 2).await?;
         let states = States::connect(&options).await?;
-        let durable = durability::check(&redis, &states, options.accept, what != Use::Look).await?;
+        let durable = durability::check(&redis, &states, options.accept, !what.looks()).await?;
         if what == Use::Serve {
-            Meta::create(&redis, options.partitions).await?;
+            Meta::create(&redis, &durable, options.partitions).await?;
         }
-        let meta = Meta::read(&redis).await?;
+        let mut meta = Meta::read(&redis).await?;
         match what {
-            Use::Serve => meta.serves(options.partitions)?,
-            Use::Look => meta.is_whole()?,
-            Use::Resize => {}
+            Use::Serve => {
+                meta.serves(options.partitions)?;
+                if meta.format < meta::FORMAT {
+                    upgrade::begin(&redis, &durable, options.lease, &meta).await?;
+                    meta = Meta::read(&redis).await?;
+                }
+            }
+            Use::Look => {
+                meta.is_whole()?;
+                meta.is_new()?;
+            }
+            Use::Resize => meta.is_new()?,
+            Use::Upgrade => meta.is_whole()?,
+            Use::Check => {}
         }
         let options = Options { partitions: meta.partitions, ..options };
-        let places = if what == Use::Resize { MAX_PARTITIONS } else { meta.partitions };
+        // Results stay in partitions that are no more.
+        let ever = meta.ever.unwrap_or(0).max(meta.partitions);
+        let places = if what == Use::Resize { MAX_PARTITIONS } else { ever };
         let places = (0..places).map(|_| Arc::default()).collect();
         let (lanes, queues): (Vec<_>, Vec<_>) = (0..redis.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let (post, letters) = mpsc::unbounded_channel();
@@ -337,11 +371,14 @@ impl Core {
         for (shard, queue) in wishes.into_iter().enumerate() {
             tokio::spawn(limits::serve(core.clone(), shard, queue));
         }
+        if what == Use::Serve && core.meta.upgraded {
+            tokio::spawn(upgrade::carry_retired(core.clone()));
+        }
         if what == Use::Serve {
             let serving = core.clone();
             tokio::spawn(async move { serving.redis.delete_old_libraries().await });
         }
-        if what != Use::Look {
+        if !what.looks() {
             tokio::spawn(nodes::listen(core.clone(), post));
             tokio::spawn(nodes::look_now_and_then(core.clone()));
         }

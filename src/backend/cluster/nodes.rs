@@ -21,6 +21,7 @@ use super::{
     mongo::partitions::Reserved,
     outbox,
     redis::{arg, int, list, number},
+    upgrade,
     warm::Standing,
 };
 use crate::{
@@ -154,11 +155,17 @@ pub(super) async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired
             core.warm(partition).await?;
             continue;
         }
+        if standing.age == upgrade::Age::Carrying {
+            upgrade::carry_messages(core, partition).await?;
+        }
         if let Some(node) = held(core, &standing) {
             return Ok(Acquired::Held(node));
         }
         let reserved = core.reserve(partition, &standing).await?;
         if let Some(acquired) = acquire_under(core, partition, reserved).await? {
+            if standing.age == upgrade::Age::Carrying {
+                core.runtime.spawn(upgrade::carry_results(core.clone(), partition));
+            }
             return Ok(acquired);
         }
     }

@@ -186,11 +186,6 @@ impl Redis {
         self.command(Way::Reader, "HMGET", &key, fields, Repeat::Safe).await
     }
 
-    /// Sets a field of a hash unless it is there.
-    pub(super) async fn set_once(&self, key: String, field: &str, value: Value) -> Result<(), Fault> {
-        self.command(Way::Reader, "HSETNX", &key, vec![Value::from(field), value], Repeat::Safe).await.map(drop)
-    }
-
     /// Writes something, to see that it can be done.
     pub(super) async fn probe(&self) -> Result<(), Fault> {
         let key = format!("{}:probe", self.nodes_key());

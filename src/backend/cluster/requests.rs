@@ -8,7 +8,7 @@ use super::{
     Cluster, Core, commit, encode,
     mongo::{self, Saved},
     moved,
-    redis::{arg, int, list, number, raw},
+    redis::{Fault, arg, int, list, number, raw},
 };
 use crate::{
     address::Address,
@@ -104,7 +104,13 @@ impl Core {
     async fn expire(&self, partition: u16, before: i64, now: i64) -> Result<usize> {
         let mut expired = 0;
         loop {
-            let answer = list(self.redis.call(partition, "expire", vec![number(before), number(now)]).await?);
+            let answer = match self.redis.call(partition, "expire", vec![number(before), number(now)]).await {
+                Err(Fault::Cold) => {
+                    self.warm(partition).await?;
+                    continue;
+                }
+                answer => list(answer?),
+            };
             let at = |index: usize| answer.get(index).map_or(0, int);
             expired += at(0) as usize;
             if at(1) == 0 || self.closed() {

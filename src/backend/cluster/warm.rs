@@ -28,6 +28,7 @@ use super::{
     mongo::partitions::{self, Ask, Reserved},
     place::Known,
     redis::{Fault, Repeat, int, list, number},
+    upgrade,
 };
 
 /// Numbers reserved at once. The functions let a call begin only while a quarter of it is left.
@@ -44,6 +45,8 @@ pub(super) struct Standing {
     pub(super) epoch: u64,
     last: u64,
     era: u64,
+    /// How far it is on its way from format 1.
+    pub(super) age: upgrade::Age,
 }
 
 impl Core {
@@ -98,7 +101,7 @@ impl Core {
         let answer = list(self.redis.call(partition, "peek", Vec::new()).await?);
         let at = |index: usize| answer.get(index).map_or(0, int) as u64;
         let token = answer.get(2).and_then(|token| token.as_string()).unwrap_or_default();
-        Ok(Standing { cold: at(0) == 1, owner: at(1), token, epoch: at(3), last: at(4), era: at(6) })
+        Ok(Standing { cold: at(0) == 1, owner: at(1), token, epoch: at(3), last: at(4), era: at(6), age: at(7).into() })
     }
 
     /// Takes an epoch, and numbers where there are few left or they begin anew.
@@ -123,6 +126,9 @@ impl Core {
             let standing = self.standing(partition).await?;
             if !standing.cold {
                 return Ok(());
+            }
+            if upgrade::seal(self, partition, standing.age).await? {
+                continue;
             }
             let reserved = self.reserve(partition, &standing).await?;
             if self.confirm(partition, place.known(), reserved).await? {

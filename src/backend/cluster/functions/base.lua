@@ -26,6 +26,7 @@
 --   :fences    hash   lock → token of its newest holder that appended, :fencedue zset
 --   :moved     hash   number → <partition>-<number> it has since the partitions were resized
 --   :arrived   hash   while they are: old number → number, of what was taken last; from
+--   :counts :lease    a text, where the store had format 1; :old while it is carried: see upgrade.lua
 --
 -- HEAD: last bytes completed failed dead cancelled lost: the counts; lost are messages that were accepted and
 -- that a server lost. 'out' of the numbers up to 'last' are no messages that are or ended here: they have moved

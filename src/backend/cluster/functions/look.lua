@@ -14,8 +14,13 @@ local function lookup(keys, args)
   if packed then return { 'dead', packed } end
   local to = redis.call('HGET', p .. ':moved', args[1])
   if to then return { 'moved', to } end
+  -- A partition of format 1 that is not carried yet.
+  body = old_result(p, number)
+  if body then return { 'result', body } end
+  envelope = old_letter(p, number)
+  if envelope then return { 'mailbox', envelope, attempts } end
   if leapt(p, number) then return { 'lost' } end
-  return { 'none', num(redis.call('HGET', p .. ':head', 'last')) }
+  return { 'none', num(redis.call('HGET', p .. ':head', 'last') or (old_counts(p) or {}).last) }
 end
 
 -- Values of a set of slabs from a number on: at most so many values and about so many bytes. Number and value of
@@ -185,11 +190,14 @@ end
 -- The books and what is there: counts as BOOKS, mailbox, deferred, dead, outbox, timers due at now.
 local function books(keys, args)
   local p, answer = keys[1], {}
-  for i, count in ipairs(redis.call('HMGET', p .. ':head', unpack(BOOKS))) do answer[i] = num(count) end
-  answer[#answer + 1] = entries(p, ':mails', ':mail:')
+  local old = age(p) == 2 and old_counts(p)
+  for i, count in ipairs(redis.call('HMGET', p .. ':head', unpack(BOOKS))) do
+    answer[i] = num(old and old[BOOKS[i]] or count)
+  end
+  answer[#answer + 1] = entries(p, ':mails', ':mail:') + redis.call('XLEN', p .. ':mailbox')
   answer[#answer + 1] = redis.call('HLEN', p .. ':deferred')
   answer[#answer + 1] = redis.call('HLEN', p .. ':dead')
-  answer[#answer + 1] = entries(p, ':outs', ':out:')
+  answer[#answer + 1] = entries(p, ':outs', ':out:') + redis.call('XLEN', p .. ':outbox')
   answer[#answer + 1] = redis.call('ZCOUNT', p .. ':timers', '-inf', args[1])
   return answer
 end
@@ -210,6 +218,17 @@ local function sequences(keys)
       local fine, parcel = pcall(cmsgpack.unpack, packed)
       if fine and type(parcel) == 'table' and parcel[2] == era then waiting[parcel[1]] = (waiting[parcel[1]] or 0) + 1 end
     end
+  end
+  -- Those of format 1 are of the first era.
+  local from = '-'
+  while era == 0 do
+    local found = redis.call('XRANGE', p .. ':outbox', from, '+', 'COUNT', 512)
+    for _, entry in ipairs(found) do
+      local to = tonumber(entry[2][2])
+      waiting[to] = (waiting[to] or 0) + 1
+    end
+    if #found < 512 then break end
+    from = '(' .. found[#found][1]
   end
   for to, count in pairs(waiting) do
     answer[#answer + 1] = to

@@ -221,14 +221,14 @@ end
 
 -- keys[1] of the next two is greenroom:{meta}. Says that the store is being resized: what to, or nothing.
 local function mark(keys, args)
-  if args[1] == '' then return redis.call('HDEL', keys[1], 'resizing') end
-  return redis.call('HSET', keys[1], 'resizing', args[1])
+  if args[1] == '' then return redis.call('HDEL', keys[1], 'resize') end
+  return redis.call('HSET', keys[1], 'resize', args[1])
 end
 
 -- Says that it is resized: partitions, and how many there ever were.
 local function finish(keys, args)
   redis.call('HSET', keys[1], 'partitions', args[1], 'ever', args[2])
-  return redis.call('HDEL', keys[1], 'resizing')
+  return redis.call('HDEL', keys[1], 'resize')
 end
 
 -- Where a message has moved to: number. Empty when it has not.
@@ -251,6 +251,7 @@ local function known(keys, args)
     local found = redis.call('HEXISTS', p .. ':results:' .. str(slab(number)), n) == 1
       or redis.call('HEXISTS', p .. ':deferred', n) == 1 or redis.call('HEXISTS', p .. ':dead', n) == 1
       or redis.call('HEXISTS', p .. ':moved', n) == 1 or in_mailbox(p, number)
+      or old_known(p, number)
     answer[#answer + 1] = found and 1 or 0
   end
   return answer

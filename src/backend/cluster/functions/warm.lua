@@ -35,12 +35,12 @@ local function evict(p)
   end
 end
 
--- How a partition stands: 1 when it is cold, owner, token, epoch, last, limit, era.
+-- How a partition stands: 1 when it is cold, owner, token, epoch, last, limit, era, and how far it is (see age).
 local function peek(keys)
   local p = keys[1]
   local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch' })
   local cold = barred(p, head) and 1 or 0
-  return { cold, num(head.owner), head.token or '', num(head.epoch), head.last, head.limit, head.era }
+  return { cold, num(head.owner), head.token or '', num(head.epoch), head.last, head.limit, head.era, age(p) }
 end
 
 -- Confirms a partition: epoch, era, base and limit that were reserved for it, and the highest number that the

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 /// The functions, all of them in one library, which says `greenroom_1` where its name goes.
 const LIBRARY: &str = concat!(
     include_str!("../functions/base.lua"),
+    include_str!("../functions/upgrade.lua"),
     include_str!("../functions/warm.lua"),
     include_str!("../functions/accept.lua"),
     include_str!("../functions/journal.lua"),

@@ -179,7 +179,7 @@ impl Cluster {
     }
 
     /// Works on the store's threads until it is done.
-    fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    pub(super) fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         work: impl FnOnce(Arc<Core>) -> F + Send + 'static,
     ) -> Result<T> {
