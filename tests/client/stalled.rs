@@ -7,7 +7,7 @@ use std::{
 
 use greenroom::backend::Mailbox;
 
-use super::store::{PARTITIONS, append, joined, options, run};
+use super::store::{Appender, PARTITIONS, append, joined, options, run};
 use crate::support::servers::{RedisCluster, RedisSetup};
 
 #[test]
@@ -48,6 +48,41 @@ fn a_shard_that_stands_still_holds_up_no_other() {
         let asked = Instant::now();
         while append(&store, stalled[0], 2).await.is_err() {
             assert!(asked.elapsed() < Duration::from_secs(10), "it is not used again");
+        }
+    });
+}
+
+#[test]
+fn what_is_accepted_for_other_shards_goes_on() {
+    // Without that, the others would refuse as soon as they miss it.
+    let cluster = RedisCluster::of(&RedisSetup::redis().set("cluster-require-full-coverage", "no"));
+    let options = options(&cluster.url());
+    let owner = |partition: u16| cluster.owner(&format!("{}:{{{partition:04}}}", options.prefix));
+    let (stalled, others): (Vec<u16>, Vec<u16>) = (0..PARTITIONS).partition(|partition| owner(*partition) == owner(0));
+    run(async {
+        let store = joined(&options).await;
+        let waiting: Vec<_> = stalled.iter().map(|partition| Appender::start(&store, *partition)).collect();
+        let going: Vec<_> = others.iter().map(|partition| Appender::start(&store, *partition)).collect();
+        for appender in waiting.iter().chain(&going) {
+            appender.more(5).await;
+        }
+        let node = &cluster.nodes()[owner(0)];
+        node.pause();
+        let before: Vec<usize> = going.iter().map(|appender| appender.so_far().took.len()).collect();
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let mut accepted = 0;
+        for (appender, before) in going.iter().zip(before) {
+            let log = appender.so_far();
+            assert_eq!(log.errors, Vec::<String>::new());
+            let slowest = log.took[before..].iter().max().copied().unwrap_or(Duration::from_secs(8));
+            assert!(slowest < Duration::from_secs(2), "a message to another shard took {slowest:?}");
+            accepted += log.took.len() - before;
+        }
+        println!("{accepted} messages were accepted for {} partitions of other shards", others.len());
+        node.resume();
+        for appender in waiting.into_iter().chain(going) {
+            appender.more(5).await;
+            appender.stop().await;
         }
     });
 }
