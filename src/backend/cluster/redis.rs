@@ -197,6 +197,14 @@ impl Redis {
         self.command(Way::Lane(0), "SET", &key, vec![number(1)], Repeat::Safe).await.map(drop)
     }
 
+    /// The time of the server that holds what is said once of the whole store: seconds and microseconds.
+    pub(super) async fn time(&self) -> Result<Value, Fault> {
+        let (key, way, repeat) = (self.meta_key(), Way::Beat, Repeat::Safe);
+        let request =
+            Request { command: "TIME", args: Vec::new(), name: "TIME", key: &key, way, repeat, durable: None };
+        self.send(request).await
+    }
+
     /// The servers that hold keys.
     pub(super) fn servers(&self) -> Vec<Master> {
         self.servers.all().into_iter().map(|node| Master { node }).collect()
