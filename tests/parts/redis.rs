@@ -90,6 +90,7 @@ fn a_promoted_replica_has_what_reached_it() {
     pair.part();
     pair.master.cli(&["set", "lost", "1"]);
     pair.promote(&way);
+    pair.rejoin();
     assert_eq!(pair.master.cli(&["mget", "kept", "lost"]).lines().collect::<Vec<_>>(), ["1"]);
     pair.master.cli(&["set", "new", "1"]);
     assert_eq!(pair.master.cli(&["wait", "1", "5000"]), "1");

@@ -114,6 +114,8 @@ pub(crate) struct Drops {
     pub(crate) number: u64,
     /// The sum of their numbers.
     pub(crate) sum: u64,
+    /// When the last one came, in milliseconds since the Unix epoch.
+    pub(crate) last: i64,
 }
 
 /// The account that gets the drop of this number.

@@ -7,7 +7,7 @@ mod payments;
 use std::{process::ExitCode, time::Duration};
 
 use actix_web::{HttpResponse, get, post, web};
-use command::{Account, Command, Entry, Receipt, Telling, What, drop_of};
+use command::{Account, Command, Drops, Entry, Receipt, Telling, What, drop_of};
 use garde::Validate;
 use greenroom::{
     cli::{self, Product},
@@ -75,7 +75,7 @@ impl Actor for Accounts {
             Command::Drop { mark, index } => {
                 account.balance += 1;
                 let drops = account.drops.entry(mark).or_default();
-                (drops.number, drops.sum) = (drops.number + 1, drops.sum + u64::from(index));
+                *drops = Drops { number: drops.number + 1, sum: drops.sum + u64::from(index), last: cx.now() };
             }
             Command::Return { mark, amount } => account.give_back(What::Received, mark, -amount, cx.now()),
             Command::Pay(_) => return Err(Error::terminal("an account pays nobody").code("not_here")),

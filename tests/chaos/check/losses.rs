@@ -22,9 +22,11 @@ pub(super) fn says_lost(view: &Value) -> bool {
 pub(super) fn touched(evidence: &Evidence) -> HashMap<&str, i64> {
     let heard = evidence.history.iter().filter_map(|event| Some((event.mark(), at(event)?)));
     let done = evidence.accounts.values().flat_map(|held| &held.tape).map(|entry| (entry.mark.as_str(), entry.at));
+    let drops = evidence.accounts.values().flat_map(|held| &held.drops);
+    let dropped = drops.map(|(mark, drops)| (mark.as_str(), drops.last));
     let called = evidence.calls.iter().map(|called| (called.call.mark.as_str(), called.at));
     let mut touched: HashMap<&str, i64> = HashMap::new();
-    for (mark, at) in heard.chain(done).chain(called) {
+    for (mark, at) in heard.chain(done).chain(dropped).chain(called) {
         let last = touched.entry(mark).or_insert(at);
         *last = at.max(*last);
     }

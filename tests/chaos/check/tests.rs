@@ -199,6 +199,10 @@ fn a_ledger_that_miscounts_is_named() {
     assert_eq!(run.wrongs(), [Wrong::Ledger]);
 }
 
+fn drops(number: u64, sum: u64) -> Drops {
+    Drops { number, sum, last: 100 }
+}
+
 fn scatter(drops: &[(&str, Drops)]) -> Run {
     let command = Command::Scatter { mark: "c0-0".into(), number: 5, over: 2 };
     let mut run = Run::new(&[("a", command, "completed")]).tape("a", -5, &[SENT]).ledger(6, 6);
@@ -212,13 +216,13 @@ fn scatter(drops: &[(&str, Drops)]) -> Run {
 
 #[test]
 fn a_large_outbox_that_arrived_otherwise_is_named() {
-    let (even, odd) = (Drops { number: 3, sum: 6 }, Drops { number: 2, sum: 4 });
+    let (even, odd) = (drops(3, 6), drops(2, 4));
     assert_eq!(scatter(&[("d0", even), ("d1", odd)]).wrongs(), []);
-    let twice = Drops { number: 4, sum: 8 };
+    let twice = drops(4, 8);
     assert_eq!(scatter(&[("d0", twice), ("d1", odd)]).wrongs(), [Wrong::Doubled, Wrong::Money]);
     assert_eq!(scatter(&[("d0", even)]).wrongs(), [Wrong::HalfTransfer, Wrong::Money]);
     // As many as there should be, one of them twice and another not at all: only their numbers tell.
-    assert_eq!(scatter(&[("d0", even), ("d1", Drops { number: 2, sum: 2 })]).wrongs(), [Wrong::HalfTransfer]);
+    assert_eq!(scatter(&[("d0", even), ("d1", drops(2, 2))]).wrongs(), [Wrong::HalfTransfer]);
 }
 
 #[test]

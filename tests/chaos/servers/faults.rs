@@ -94,6 +94,7 @@ impl Servers {
                 if self.scenario.accept == "memory" {
                     suffered.loss = Some(Loss { from, to: now() });
                 }
+                pair.rejoin();
             }
             Kind::MoveSlot | Kind::StallShard | Kind::KillShard => {
                 let Keeper::Cluster(cluster) = &mut self.redis else { panic!("there is one master here") };

@@ -28,8 +28,7 @@ impl Pair {
         self.between.stall();
     }
 
-    /// The master dies, the replica is promoted with what it has, and writers are led there by `way`. What was
-    /// the master starts again, empties itself and follows.
+    /// The master dies, the replica is promoted with what it has, and writers are led there by `way`.
     pub fn promote(&mut self, way: &Proxy) {
         self.master.kill();
         self.between.cut();
@@ -40,6 +39,10 @@ impl Pair {
         self.between.heal();
         way.heal();
         std::mem::swap(&mut self.master, &mut self.replica);
+    }
+
+    /// What was the master before it died starts again, empties itself and follows the one that was promoted.
+    pub fn rejoin(&mut self) {
         self.replica.restart();
         self.replica.follow(self.between.port());
     }
