@@ -22,6 +22,7 @@ pub mod request;
 pub mod retry;
 pub mod runtime;
 pub mod testing;
+pub mod tls;
 pub mod trace;
 
 pub use {

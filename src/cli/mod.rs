@@ -177,6 +177,7 @@ fn parsed<T: std::str::FromStr<Err = crate::Error>>(text: &str) -> Result<T, Str
 
 /// Runs the command line of `product` and answers with the exit code of the process.
 pub fn main(product: Product) -> ExitCode {
+    crate::tls::install();
     run(product, std::env::args_os())
 }
 

@@ -8,7 +8,9 @@ use super::{
     duration,
     secret::Secret,
     size,
-    values::{address, filter, lease, listen, name, partitions, percent, positive, threads, with_password, workers},
+    values::{
+        address, file, filter, lease, listen, name, partitions, percent, positive, threads, with_password, workers,
+    },
 };
 use crate::{
     backend::{cluster, embedded},
@@ -29,6 +31,12 @@ pub(crate) struct Store {
     #[serde(deserialize_with = "address")]
     redis: String,
     redis_password: Option<Secret>,
+    #[serde(deserialize_with = "file")]
+    redis_ca: Option<PathBuf>,
+    #[serde(deserialize_with = "file")]
+    redis_cert: Option<PathBuf>,
+    #[serde(deserialize_with = "file")]
+    redis_key: Option<PathBuf>,
     #[serde(deserialize_with = "address")]
     mongo: String,
     mongo_password: Option<Secret>,
@@ -67,7 +75,11 @@ impl Store {
             accept: self.accept,
             lease: self.lease,
             forget: cluster::FORGET,
-            redis_tls: Default::default(),
+            redis_tls: cluster::Tls {
+                ca: self.redis_ca.clone(),
+                cert: self.redis_cert.clone(),
+                key: self.redis_key.clone(),
+            },
             faults: None,
         }
     }

@@ -9,9 +9,11 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    command::{Command, GO, Telling},
+    PACE,
+    command::{Command, GO, Receipt, Telling},
     history::{Event, History, now},
     later::{Later, What},
+    scenario::Scenario,
     script::{Script, Task},
     stage::{Curtain, Stage},
     support::{Answer, Client, Random},
@@ -25,28 +27,36 @@ const PROMISE: Duration = Duration::from_secs(120);
 const WAIT: u64 = 2;
 
 /// Tells its script at its pace until the stage closes; leaves nothing half-told.
-pub(crate) fn run(seed: u64, number: u64, pace: Duration, stage: &Stage, history: &History) {
+pub(crate) fn run(seed: u64, number: u64, scenario: &Scenario, stage: &Stage, history: &History) {
     let _curtain = Curtain(stage);
-    let mut script = Script::of(seed, number);
+    let forgets = scenario.kinds.iter().any(|kind| kind.loses()) && scenario.accept == "memory";
+    let mut script = Script::of(seed, number, scenario.clocks);
     let mut talk = Talk::new(stage, history, seed ^ number);
     let mut due = Instant::now();
-    let mut later = Later::default();
+    let (mut later, mut payments) = (Later::default(), Vec::new());
     while !stage.closed() {
         let task = script.next();
         if let Some((request, _)) = talk.tell(&task)
             && task.is_payment()
         {
+            payments.push((task.command.mark().to_owned(), request.clone()));
             later.add(&task, request);
         }
         while let Some((what, mark, request)) = later.due() {
             talk.follow(what, &mark, &request);
         }
         // Whoever was held up does not catch up: it would be a herd.
-        due = (due + pace).max(Instant::now());
+        due = (due + PACE).max(Instant::now());
         stage.rest(due);
     }
     for (what, mark, request) in later.rest() {
         talk.follow(what, &mark, &request);
+    }
+    // A signal may be among what Redis forgot: its payment still waits, as anybody can see.
+    for (mark, request) in payments.into_iter().filter(|_| forgets) {
+        if talk.waits(&request) {
+            talk.signal(&mark, &request);
+        }
     }
 }
 
@@ -95,10 +105,10 @@ impl<'a> Talk<'a> {
             tries += 1;
             match self.send("POST", &path, &headers, Some(body)) {
                 Some(answer) => match promised(&answer) {
-                    Some((request, ended)) => {
+                    Some((request, ended, of)) => {
                         self.stage.promised();
                         let heard = (request.clone(), ended.clone());
-                        self.history.write(&Event::Promised { mark, request, tries, ended, at: now() });
+                        self.history.write(&Event::Promised { mark, request, tries, ended, of, at: now() });
                         return Some(heard);
                     }
                     None => {
@@ -127,7 +137,11 @@ impl<'a> Talk<'a> {
             tries += 1;
             if let Some(answer) = self.send("DELETE", &path, &[], None) {
                 // It has begun, and is asked to end: how it will is not known.
-                let json = if answer.status == 202 { json!({ "state": "processing" }) } else { answer.json() };
+                let json = match answer.status {
+                    202 => json!({ "state": "processing" }),
+                    410 => json!({ "state": "lost" }),
+                    _ => answer.json(),
+                };
                 // In a problem `status` is the number, and how it stands is called `state`.
                 let state = json["state"].as_str().or(json["status"].as_str()).unwrap_or("unknown").to_owned();
                 let (mark, done) = (mark.to_owned(), answer.status == 200);
@@ -162,6 +176,19 @@ impl<'a> Talk<'a> {
         self.history.write(&Event::Signalled { mark: mark.to_owned(), status, tries, at: now() });
     }
 
+    /// Whether a request has not ended.
+    fn waits(&mut self, request: &str) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < PROMISE && !self.stage.abandoned() {
+            if let Some(answer) = self.send("GET", &format!("/requests/{request}"), &[], None) {
+                return answer.status == 200
+                    && ["accepted", "processing"].map(Some).contains(&answer.json()["status"].as_str());
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        false
+    }
+
     /// Asks any node; `None` when there is no answer, or one that says to try again.
     fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Option<Answer> {
         let nodes = self.stage.nodes();
@@ -180,11 +207,12 @@ impl Task {
     }
 }
 
-/// The id and the end in an answer that means "accepted".
-fn promised(answer: &Answer) -> Option<(String, Option<String>)> {
+/// The id, the end and the command whose result it is in an answer that means "accepted".
+fn promised(answer: &Answer) -> Option<(String, Option<String>, Option<String>)> {
     let json: serde_json::Value = serde_json::from_str(&answer.text).ok()?;
     let request = json["request"].as_str()?.to_owned();
     let state = json["state"].as_str().or(json["status"].as_str())?;
     let ended = (!matches!(state, "accepted" | "processing")).then(|| state.to_owned());
-    Some((request, ended))
+    let result: Option<Receipt> = serde_json::from_value(json["result"].clone()).ok();
+    Some((request, ended, result.map(|receipt| receipt.mark)))
 }

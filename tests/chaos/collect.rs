@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     check::Evidence,
-    command::{Account, Command},
+    command::{Account, Command, drop_of},
     history::Event,
     support::{Answer, Client, PATIENCE, server::Setup},
 };
@@ -39,6 +39,9 @@ pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup) -> 
                     Command::Send { to, .. } => ("accounts", Some(to)),
                     _ => ("accounts", None),
                 };
+                if let Command::Scatter { over, .. } = command {
+                    accounts.extend((0..*over).map(|index| format!("/accounts/{}", drop_of(index, *over))));
+                }
                 accounts.insert(format!("/{kind}/{account}"));
                 accounts.extend(to.map(|to| format!("/accounts/{to}")));
             }

@@ -16,8 +16,17 @@ use crate::command::Command;
 pub(crate) enum Event {
     /// The command is about to be sent for the first time.
     Sent { account: String, command: Command, after_ms: Option<u64>, at: i64 },
-    /// It was promised under this id, after so many tries; how it ended, if the answer said so.
-    Promised { mark: String, request: String, tries: u32, ended: Option<String>, at: i64 },
+    /// It was promised under this id, after so many tries; how it ended, and what, if the answer said so.
+    Promised {
+        mark: String,
+        request: String,
+        tries: u32,
+        ended: Option<String>,
+        /// Of which command the answer brought the result.
+        #[serde(default)]
+        of: Option<String>,
+        at: i64,
+    },
     /// It is about to be cancelled.
     Cancelling { mark: String, request: String, at: i64 },
     /// What cancelling it was answered: how it stands.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     stage::Stage,
-    support::{Client, PATIENCE, Server, eventually, server::Setup},
+    support::{Client, PATIENCE, Server, server::Setup},
 };
 
 /// What a supervisor waits before it starts a process again.
@@ -92,8 +92,15 @@ impl<'a> Nodes<'a> {
         self.get(slot).signal(Signal::CONT);
     }
 
-    /// Replaces what ended by itself, which nothing should, and waits until every node is ready.
-    pub(crate) fn recover(&mut self) {
+    /// Sets its clock forward by so many milliseconds.
+    pub(crate) fn set_clock(&self, slot: usize, by: i64) {
+        let answer = self.get(slot).client().send("POST", &format!("/clock/{by}"), &[], None);
+        assert!(answer.is_ok_and(|answer| answer.status == 200), "its clock cannot be set");
+    }
+
+    /// Replaces what ended by itself, which nothing should, and waits until every node is ready; an error when one
+    /// does not become so.
+    pub(crate) fn recover(&mut self) -> Result<(), String> {
         for slot in 0..self.slots.len() {
             let ended = self.slots[slot].as_mut().map(|server| (server.id(), server.ended(), server.log()));
             if let Some((id, Some(status), log)) = ended {
@@ -106,12 +113,18 @@ impl<'a> Nodes<'a> {
                 self.fill(slot);
             }
         }
+        let deadline = Instant::now() + PATIENCE;
         for base in self.stage.nodes() {
-            eventually(&format!("{base} to be ready"), || {
-                let client = Client::new(&base);
-                client.send("GET", "/readyz", &[], None).ok().filter(|answer| answer.status == 200)
-            });
+            let client = Client::new(&base);
+            let ready = || client.send("GET", "/readyz", &[], None).is_ok_and(|answer| answer.status == 200);
+            while !ready() {
+                if Instant::now() > deadline {
+                    return Err(format!("{base} is not ready after {PATIENCE:?}"));
+                }
+                thread::park_timeout(Duration::from_millis(5));
+            }
         }
+        Ok(())
     }
 
     /// What a node says of all of them.

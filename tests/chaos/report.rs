@@ -1,7 +1,9 @@
-//! What a run was, in numbers: for whoever ran it, and as `docs/RELIABILITY.md`.
+//! What a run was, in numbers: printed, and as a section of `docs/RELIABILITY.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
     time::Duration,
 };
 
@@ -11,12 +13,15 @@ use crate::{
     command::{Command, What},
     history::Event,
     killer::Deeds,
-    takeover::Takeover,
+    scenario::Scenario,
 };
 
 /// What was run.
 pub(crate) struct Run {
+    pub(crate) scenario: Scenario,
     pub(crate) seed: u64,
+    /// The time that all scenarios together have.
+    pub(crate) all: Duration,
     pub(crate) lasted: Duration,
     pub(crate) clients: u64,
     pub(crate) nodes: usize,
@@ -26,33 +31,46 @@ pub(crate) struct Run {
 /// A table in markdown.
 type Rows = Vec<(String, String)>;
 
-/// Everything as markdown.
-pub(crate) fn markdown(run: &Run, deeds: &Deeds, evidence: &Evidence, violations: &[Violation]) -> String {
-    let seconds = run.lasted.as_secs();
-    let sections = [
-        ("What was done", done(run, deeds)),
-        (
-            "What went wrong on purpose",
-            deeds.faults.iter().map(|(kind, n)| ((*kind).to_owned(), n.to_string())).collect(),
-        ),
-        ("What became of the promises", outcomes(evidence)),
-        ("What became of the workflows", workflows(evidence)),
-        ("What clients saw", seen(evidence, &deeds.takeovers)),
-        ("What the checker found", vec![("violations".to_owned(), violations.len().to_string())]),
-    ];
+/// Writes a scenario's section into the report, among those that are there: each is run on its own.
+pub(crate) fn write(path: &Path, run: &Run, section: Option<&str>) {
+    let before = fs::read_to_string(path).unwrap_or_default();
+    let heading = |scenario: &Scenario| format!("## {}\n", scenario.title);
     let mut text = format!(
         "# Reliability\n\n\
-         Written by `make chaos` (`CHAOS_SECONDS={seconds} CHAOS_SEED={seed}`): {nodes} nodes on a Redis that answers\n\
-         after its fsync and a MongoDB replica set, each behind a proxy, on one machine with {cores} cores, unoptimised\n\
-         build. Clients write, processes are killed and networks broken, and afterwards a checker that knows nothing of\n\
-         the runtime holds the clients' own history against every request, every actor's state and the ledger\n\
-         (`tests/chaos`).\n",
+         Written by `make chaos` (`CHAOS_SECONDS={all} CHAOS_SEED={seed}`, of which each section below has its share):\n\
+         {nodes} nodes on one machine with {cores} cores, unoptimised build. Clients write, processes are killed and\n\
+         networks broken, and afterwards a checker that knows nothing of the runtime holds the clients' own history\n\
+         against every request, every actor's state and the ledger (`tests/chaos`).\n",
+        all = run.all.as_secs(),
         seed = run.seed,
         nodes = run.nodes,
         cores = std::thread::available_parallelism().map_or(0, usize::from),
     );
+    for scenario in Scenario::ALL {
+        let there = before.split_inclusive('\n').skip_while(|line| *line != heading(&scenario));
+        let there = there.enumerate().take_while(|(at, line)| *at == 0 || !line.starts_with("## "));
+        let old: String = there.map(|(_, line)| line).collect();
+        let section = if scenario.title == run.scenario.title { section.unwrap_or_default() } else { old.trim_end() };
+        if !section.is_empty() {
+            text += &format!("\n{}\n", section.trim_end());
+        }
+    }
+    fs::write(path, text).expect("written");
+}
+
+/// What a run was, as markdown.
+pub(crate) fn section(run: &Run, deeds: &Deeds, evidence: &Evidence, violations: &[Violation]) -> String {
+    let sections = [
+        ("What was done", done(run, deeds)),
+        ("What went wrong on purpose", deeds.faults.iter().map(|(kind, n)| (kind.clone(), n.to_string())).collect()),
+        ("What became of the promises", outcomes(evidence)),
+        ("What became of the workflows", workflows(evidence)),
+        ("What clients saw", seen(evidence, deeds)),
+        ("What the checker found", vec![row("violations", violations.len())]),
+    ];
+    let mut text = format!("## {}\n\nOn {}.\n", run.scenario.title, run.scenario.on);
     for (title, rows) in sections {
-        text += &format!("\n## {title}\n\n| | |\n|---|---:|\n");
+        text += &format!("\n### {title}\n\n| | |\n|---|---:|\n");
         rows.into_iter().for_each(|(name, value)| text += &format!("| {name} | {value} |\n"));
     }
     text
@@ -84,6 +102,14 @@ fn outcomes(evidence: &Evidence) -> Rows {
     rows.push(row("transfers between actors", of(|command| matches!(command, Command::Send { .. }))));
     rows.push(row("timers", of(|command| matches!(command, Command::Later { .. } | Command::Ring { .. }))));
     rows.push(row("retried after an error", of(|command| matches!(command, Command::Flaky { .. }))));
+    let drops = evidence.accounts.values().flat_map(|held| held.drops.values()).map(|drops| drops.number);
+    rows.push(row("messages from large outboxes", drops.sum::<u64>()));
+    if !evidence.losses.is_empty() {
+        let of_loss = case.told.values().filter(|told| case.exposed(told)).count();
+        rows.push(row("times at which Redis forgot something", evidence.losses.len()));
+        rows.push(row("promises that such a time may have touched", of_loss));
+        rows.push(row("lost according to the ledger", &evidence.ledger["lost"]));
+    }
     rows.push(row("actors", evidence.accounts.len()));
     rows.push(row("messages in the ledger", &evidence.ledger["accepted"]));
     rows
@@ -134,7 +160,7 @@ fn workflows(evidence: &Evidence) -> Rows {
     ]
 }
 
-fn seen(evidence: &Evidence, takeovers: &[Takeover]) -> Rows {
+fn seen(evidence: &Evidence, deeds: &Deeds) -> Rows {
     let case = Case::of(evidence);
     let mut waits: Vec<Duration> = Vec::new();
     let mut moments: Vec<i64> = Vec::new();
@@ -151,14 +177,26 @@ fn seen(evidence: &Evidence, takeovers: &[Takeover]) -> Rows {
     }
     moments.sort_unstable();
     let gap = moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    let taken: Vec<Duration> = takeovers.iter().map(|takeover| takeover.took).collect();
-    vec![
+    let taken: Vec<Duration> = deeds.takeovers.iter().map(|takeover| takeover.took).collect();
+    let mut rows = vec![
         row("promises that took more than one try", repeated),
         row("until promised, tries included: median / p99 / longest", distribution(waits)),
         row("longest time in which no client was promised anything", format!("{:.2} s", gap as f64 / 1000.0)),
         row("partitions taken over from a killed node (no server away)", taken.len()),
         row("from the kill to the first completed request: median / p99 / longest", distribution(taken)),
-    ]
+    ];
+    let kept = deeds
+        .stalls
+        .iter()
+        .map(|rates| format!("{:.0} % ({})", rates.kept() * 100.0, rates.partitions))
+        .collect::<Vec<_>>();
+    if !kept.is_empty() {
+        rows.push(row(
+            "what other masters' partitions (so many) kept of their rate while one stood still",
+            kept.join(", "),
+        ));
+    }
+    rows
 }
 
 /// Median, 99th percentile and maximum.

@@ -22,7 +22,7 @@ const ROUNDS: usize = 3;
 fn a_rolling_restart_fails_no_request() {
     let _alone = alone();
     let dir = tempfile::tempdir().expect("a directory");
-    let servers = Servers::start(crate::SEED);
+    let servers = Servers::start(crate::SEED, crate::scenario::PLAIN);
     let setups: Vec<Setup> = (0..NODES)
         .map(|_| {
             let address = format!("127.0.0.1:{}", port::free());

@@ -29,16 +29,26 @@ pub(crate) struct Task {
     pub(crate) repeat: bool,
 }
 
+impl Task {
+    /// A telling and nothing around it.
+    pub(crate) fn of(account: &str, command: Command) -> Self {
+        let account = account.to_owned();
+        Self { account, command, after: None, wait: false, cancel: false, later: Default::default(), repeat: false }
+    }
+}
+
 /// One client's tellings.
 pub(crate) struct Script {
     random: Random,
     client: u64,
     next: u64,
+    /// Nothing that is due at a time.
+    timeless: bool,
 }
 
 impl Script {
-    pub(crate) fn of(seed: u64, client: u64) -> Self {
-        Self { random: Random::seeded(seed ^ client.wrapping_mul(0x5851_f42d_4c95_7f2d)), client, next: 0 }
+    pub(crate) fn of(seed: u64, client: u64, timeless: bool) -> Self {
+        Self { random: Random::seeded(seed ^ client.wrapping_mul(0x5851_f42d_4c95_7f2d)), client, next: 0, timeless }
     }
 
     /// Some accounts are told far more than others.
@@ -52,7 +62,10 @@ impl Script {
         let mut account = self.account();
         let mark = format!("c{}-{}", self.client, self.next);
         let (mut after, mut cancel) = (None, false);
-        let command = match self.random.below(100) {
+        let what = self.random.below(100);
+        let command = match what {
+            // Timers, retries after a while and what sleeps.
+            20..45 | 48..59 if self.timeless => Command::Note { mark },
             0..20 => {
                 let to = self.account();
                 Command::Send { mark, to, amount: 1 + self.random.below(100) as i64 }
@@ -82,18 +95,6 @@ impl Script {
         let wait = after.is_none() && self.random.chance(10);
         let later = (Duration::from_millis(self.random.below(2_000)), Duration::from_millis(self.random.below(2_500)));
         Task { account, command, after, wait, cancel, later, repeat: self.random.chance(5) }
-    }
-}
-
-impl Command {
-    /// Its name in the run.
-    pub(crate) fn mark(&self) -> &str {
-        match self {
-            Self::Note { mark } | Self::Flaky { mark, .. } | Self::Refuse { mark } | Self::Doomed { mark } => mark,
-            Self::Send { mark, .. } | Self::Receive { mark, .. } => mark,
-            Self::Later { mark, .. } | Self::Ring { mark } | Self::Return { mark, .. } => mark,
-            Self::Pay(pay) => &pay.mark,
-        }
     }
 }
 

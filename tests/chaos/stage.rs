@@ -44,17 +44,20 @@ impl Stage {
         self.promises.load(Ordering::SeqCst)
     }
 
-    /// Waits for `more` promises.
-    pub(crate) fn hear(&self, more: u64) {
+    /// Waits for `more` promises; an error when they do not come.
+    pub(crate) fn hear(&self, more: u64) -> Result<(), String> {
         let until = self.promises() + more;
         let deadline = Instant::now() + PATIENCE;
         let mut guard = self.waiting.lock().unwrap();
         while self.promises() < until {
             assert!(!self.abandoned(), "another thread failed, see above");
-            assert!(Instant::now() < deadline, "fewer than {more} promises in {PATIENCE:?}");
+            if Instant::now() > deadline {
+                return Err(format!("fewer than {more} promises in {PATIENCE:?}"));
+            }
             // Promises are counted without the lock, so a signal may be missed: look again soon.
             guard = self.heard.wait_timeout(guard, Duration::from_millis(5)).expect("nothing panics with it").0;
         }
+        Ok(())
     }
 
     /// Lets a client rest until `due`: load has a rate.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -16,11 +17,11 @@ use crate::{
     nodes::Nodes,
     script::Task,
     stage::Stage,
-    support::{Client, eventually},
+    support::{Client, PATIENCE},
 };
 
 /// As in `config.toml`.
-const PARTITIONS: u16 = 16;
+pub(crate) const PARTITIONS: u16 = 16;
 
 /// One partition of a killed node.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Prober<'a> {
     history: &'a History,
     /// An account in each partition.
     accounts: HashMap<u16, String>,
-    asked: u64,
+    asked: AtomicU64,
 }
 
 impl<'a> Prober<'a> {
@@ -50,52 +51,59 @@ impl<'a> Prober<'a> {
                 break;
             }
         }
-        Self { stage, history, accounts, asked: 0 }
+        Self { stage, history, accounts, asked: AtomicU64::new(0) }
     }
 
-    /// Kills the node in `slot` and measures, for each of its partitions.
-    pub(crate) fn measure(&mut self, slot: usize, nodes: &mut Nodes<'_>) -> Vec<Takeover> {
+    /// An account of the partition.
+    pub(crate) fn account(&self, partition: u16) -> &str {
+        &self.accounts[&partition]
+    }
+
+    /// A number that no earlier mark has.
+    pub(crate) fn another(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Kills the node in `slot` and measures, for each of its partitions; an error for each that nobody serves.
+    pub(crate) fn measure(&self, slot: usize, nodes: &mut Nodes<'_>) -> Vec<Result<Takeover, String>> {
         let partitions = nodes.partitions(slot);
         nodes.kill(slot);
         let killed = Instant::now();
-        self.asked += 1;
-        let this = &*self;
+        let (this, number) = (self, self.another());
         thread::scope(|scope| {
             let probes: Vec<_> = partitions
                 .into_iter()
                 .map(|partition| {
                     scope.spawn(move || {
-                        this.probe(partition);
-                        Takeover { partition, took: killed.elapsed() }
+                        this.probe(partition, number)?;
+                        Ok(Takeover { partition, took: killed.elapsed() })
                     })
                 })
                 .collect();
-            probes.into_iter().map(|probe| probe.join().expect("it is taken over")).collect()
+            probes.into_iter().map(|probe| probe.join().expect("it is asked for")).collect()
         })
     }
 
     /// Tells an account of the partition something and waits until it is done.
-    fn probe(&self, partition: u16) {
-        let mark = format!("p{partition}-{}", self.asked);
-        let task = Task {
-            account: self.accounts[&partition].clone(),
-            command: Command::Note { mark },
-            after: None,
-            wait: false,
-            cancel: false,
-            later: Default::default(),
-            repeat: false,
-        };
-        let mut talk = Talk::new(self.stage, self.history, u64::from(partition) ^ self.asked);
-        let Some((request, _)) = talk.tell(&task) else { panic!("the probe of partition {partition} was refused") };
+    fn probe(&self, partition: u16, number: u64) -> Result<(), String> {
+        let mark = format!("p{partition}-{number}");
+        let task = Task::of(self.account(partition), Command::Note { mark });
+        let mut talk = Talk::new(self.stage, self.history, u64::from(partition) ^ number);
+        let promise = talk.tell(&task);
+        let (request, _) = promise.ok_or_else(|| format!("the probe of partition {partition} was not promised"))?;
         let nodes = self.stage.nodes();
         let clients: Vec<Client> = nodes.iter().map(|node| Client::patient(node, Duration::from_secs(5))).collect();
         let path = format!("/requests/{request}");
         let mut turn = clients.iter().cycle();
-        // Asked again and again: whether somebody who waits is told in time is another question.
-        eventually(&format!("partition {partition} to be served after a kill"), || {
-            let answer = turn.next()?.send("GET", &path, &[], None).ok()?;
-            (answer.status == 200 && answer.json()["status"] == "completed").then_some(())
-        });
+        let deadline = Instant::now() + PATIENCE;
+        // Asked again and again: whether a client that waits is told in time is another question.
+        while Instant::now() < deadline {
+            let answer = turn.next().and_then(|client| client.send("GET", &path, &[], None).ok());
+            if answer.is_some_and(|answer| answer.status == 200 && answer.json()["status"] == "completed") {
+                return Ok(());
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        Err(format!("partition {partition} is not served {PATIENCE:?} after a kill: {request} has not completed"))
     }
 }

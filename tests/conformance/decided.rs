@@ -76,7 +76,7 @@ fn what_was_decided_is_made_true_by_the_next_owner_where_this_one_is_refused() {
         let decided = said == [0];
         assert!(decided || said.is_empty(), "{said:?}");
         assert_eq!(
-            (loaded.rev == 1, ended, loaded.finished == [(stored[0].position, stored[0].home)]),
+            (loaded.rev == 1, ended, loaded.finished == [(stored[0].position, Home::Mailbox)]),
             (decided, decided, decided)
         );
         // Under the new lease a late write of the old one decides nothing.

@@ -32,3 +32,20 @@ fn valkey_makes_a_cluster_too() {
     let owner = &cluster.nodes()[cluster.owner("key")];
     assert_eq!(owner.cli(&["set", "key", "1"]), "OK");
 }
+
+#[test]
+fn a_slot_moves_to_another_node_and_one_that_was_split_is_named() {
+    let cluster = RedisCluster::start();
+    let owner = cluster.owner("{0042}:a");
+    let other = (owner + 1) % 3;
+    for key in ["{0042}:a", "{0042}:b"] {
+        cluster.nodes()[owner].cli(&["set", key, "1"]);
+    }
+    let mut moving = cluster.begin_move("{0042}:a", other);
+    let asked = cluster.nodes()[owner].try_cli(&["get", "{0042}:c"]).unwrap_err();
+    assert!(asked.contains("ASK"), "{asked}");
+    assert!(moving.some(1));
+    assert!(moving.end().is_empty());
+    assert_eq!(cluster.owner("{0042}:a"), other);
+    assert_eq!(cluster.nodes()[other].cli(&["mget", "{0042}:a", "{0042}:b"]).lines().count(), 2);
+}

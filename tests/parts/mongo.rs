@@ -8,7 +8,7 @@ use std::{
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::servers::{Mongo, Proxy, mongo::direct, unique};
+use crate::support::servers::{Members, Mongo, Proxy, mongo::direct, unique};
 
 fn insert(id: i32) -> Document {
     doc! { "insert": "things", "documents": [{ "_id": id }], "writeConcern": { "w": "majority", "j": true } }
@@ -74,4 +74,16 @@ fn a_direct_connection_stays_behind_its_proxy() {
 async fn it_can_be_started_in_the_middle_of_a_runtime() {
     let mongo = Mongo::standalone();
     assert_eq!(mongo.command("admin", doc! { "ping": 1 }).get_f64("ok").unwrap(), 1.0);
+}
+
+#[test]
+fn a_set_of_three_has_another_primary_when_one_steps_down_or_dies() {
+    let mut members = Members::start();
+    let first = members.primary();
+    members.step_down();
+    assert_ne!(members.primary(), first);
+    let killed = members.kill_primary();
+    assert_ne!(members.primary(), killed);
+    members.restart(killed);
+    members.wait_whole();
 }

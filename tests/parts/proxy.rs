@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    support::{Random, eventually, servers::Proxy},
+    support::{
+        Random, eventually,
+        servers::{Proxy, Way},
+    },
     tcp,
 };
 
@@ -52,6 +55,19 @@ fn it_is_cut_and_healed_again_and_again() {
         assert_eq!(proxy.open(), 0);
         proxy.heal();
     }
+}
+
+#[test]
+fn it_hangs_up_and_takes_others() {
+    let proxy = Proxy::start(&tcp::echo());
+    let mut old = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut old, "hello");
+    hear(&mut old, "hello");
+    proxy.hang_up();
+    assert!(matches!(old.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+    let mut new = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut new, "again");
+    hear(&mut new, "again");
 }
 
 #[test]
@@ -130,4 +146,98 @@ fn without_a_server_it_closes() {
     let nobody = Proxy::start("127.0.0.1:1");
     let mut stream = tcp::connect(&nobody.address(), PATIENCE);
     assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn it_delays_one_way() {
+    let proxy = Proxy::start(&tcp::echo());
+    let mut stream = tcp::connect(&proxy.address(), PATIENCE);
+    for way in [Way::ToServer, Way::ToClient] {
+        proxy.delay_one(way, Duration::from_millis(300));
+        let begun = Instant::now();
+        say(&mut stream, "slow");
+        hear(&mut stream, "slow");
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(300) && took < Duration::from_millis(600), "{way:?}: {took:?}");
+        proxy.heal();
+    }
+}
+
+#[test]
+fn it_loses_answers_and_ends_those_connections_when_healed() {
+    let proxy = Proxy::start(&tcp::echo());
+    let mut robbed = tcp::connect(&proxy.address(), Duration::from_millis(200));
+    let mut idle = tcp::connect(&proxy.address(), PATIENCE);
+    for stream in [&mut robbed, &mut idle] {
+        say(stream, "before");
+        hear(stream, "before");
+    }
+    proxy.lose(Way::ToClient);
+    say(&mut robbed, "done, and not answered");
+    assert!(tcp::silent(&mut robbed));
+    proxy.heal();
+    assert!(matches!(robbed.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+    say(&mut idle, "after");
+    hear(&mut idle, "after");
+}
+
+#[test]
+fn only_connections_on_which_a_word_was_said_suffer() {
+    let proxy = Proxy::start(&tcp::echo());
+    let mut writing = tcp::connect(&proxy.address(), Duration::from_millis(200));
+    let mut reading = tcp::connect(&proxy.address(), PATIENCE);
+    proxy.only(&["write", "append"]);
+    proxy.lose(Way::ToClient);
+    say(&mut writing, "append this");
+    assert!(tcp::silent(&mut writing));
+    say(&mut reading, "read that");
+    hear(&mut reading, "read that");
+    proxy.hang_up();
+    assert!(matches!(writing.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+    proxy.heal();
+    say(&mut reading, "append this");
+    hear(&mut reading, "append this");
+}
+
+#[test]
+fn it_loses_requests() {
+    let (server, heard) = tcp::listener();
+    let proxy = Proxy::start(&server);
+    let mut stream = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut stream, "before");
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), b"before");
+    proxy.lose(Way::ToServer);
+    say(&mut stream, "lost");
+    assert!(heard.recv_timeout(Duration::from_millis(200)).is_err());
+    proxy.heal();
+    assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+}
+
+#[test]
+fn it_cuts_a_large_request_in_its_middle() {
+    let (server, heard) = tcp::listener();
+    let proxy = Proxy::start(&server);
+    proxy.cut_large(1000);
+    let mut stream = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut stream, "small");
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), b"small");
+    say(&mut stream, &"x".repeat(1000));
+    assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)), "it is closed");
+    let arrived: Vec<u8> = heard.iter().take_while(|bytes| !bytes.is_empty()).flatten().collect();
+    assert_eq!(arrived.len(), 500);
+}
+
+#[test]
+fn it_can_lead_to_another_server() {
+    let (one, at_one) = tcp::listener();
+    let (other, at_other) = tcp::listener();
+    let proxy = Proxy::start(&one);
+    let mut old = tcp::connect(&proxy.address(), PATIENCE);
+    say(&mut old, "one");
+    assert_eq!(at_one.recv_timeout(PATIENCE).unwrap(), b"one");
+    proxy.lead_to(&other);
+    say(&mut old, "still");
+    assert_eq!(at_one.recv_timeout(PATIENCE).unwrap(), b"still");
+    say(&mut tcp::connect(&proxy.address(), PATIENCE), "other");
+    assert_eq!(at_other.recv_timeout(PATIENCE).unwrap(), b"other");
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    support::servers::{Redis, RedisSetup},
+    support::servers::{Pair, Proxy, Redis, RedisSetup},
     tcp,
 };
 
@@ -67,4 +67,33 @@ fn a_dropped_redis_is_gone_even_when_paused() {
     redis.pause();
     drop(redis);
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn it_is_rolled_back_to_what_was_kept() {
+    for setup in [RedisSetup::redis().everysec(), RedisSetup::valkey().everysec()] {
+        let mut redis = Redis::start(setup);
+        redis.cli(&["set", "kept", "1"]);
+        let kept = redis.keep();
+        redis.cli(&["set", "lost", "1"]);
+        redis.roll_back(&kept);
+        assert_eq!(redis.cli(&["mget", "kept", "lost"]).lines().collect::<Vec<_>>(), ["1"]);
+    }
+}
+
+#[test]
+fn a_promoted_replica_has_what_reached_it() {
+    let mut pair = Pair::start(&RedisSetup::redis());
+    let way = Proxy::start(&pair.master.address());
+    pair.master.cli(&["set", "kept", "1"]);
+    assert_eq!(pair.master.cli(&["wait", "1", "5000"]), "1");
+    pair.part();
+    pair.master.cli(&["set", "lost", "1"]);
+    pair.promote(&way);
+    assert_eq!(pair.master.cli(&["mget", "kept", "lost"]).lines().collect::<Vec<_>>(), ["1"]);
+    pair.master.cli(&["set", "new", "1"]);
+    assert_eq!(pair.master.cli(&["wait", "1", "5000"]), "1");
+    // And back again.
+    pair.promote(&way);
+    assert_eq!(pair.master.cli(&["get", "new"]), "1");
 }

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -23,6 +24,28 @@ pub(crate) fn echo() -> String {
         }
     });
     address
+}
+
+/// Says nothing and tells whatever it hears, piece by piece, with nothing at all for the end of a connection.
+pub(crate) fn listener() -> (String, mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (say, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let say = say.clone();
+            thread::spawn(move || {
+                let mut buffer = [0; 64 << 10];
+                loop {
+                    let length = stream.read(&mut buffer).unwrap_or(0);
+                    if say.send(buffer[..length].to_vec()).is_err() || length == 0 {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, heard)
 }
 
 /// A connection that waits for at most `patience` when it reads.

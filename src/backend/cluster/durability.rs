@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use fred::types::Value;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{
     mongo::{self, States},
-    redis::{Fault, Redis, int},
+    redis::{Fault, Master, Redis, int, list, number, pairs},
 };
 use crate::error::{Error, Result};
 
@@ -24,14 +26,15 @@ pub enum Accept {
     Memory,
 }
 
-/// What is waited for after each write.
+/// What must hold of a write before it counts.
 pub(super) struct Durable {
-    wait: Wait,
+    wait: Option<Wait>,
 }
 
-enum Wait {
-    /// The answer itself means it.
-    Nothing,
+/// What is waited for after each write, over the connection that it went over: Redis knows by that which
+/// write is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
     /// `WAIT`: so many replicas.
     Replicas,
     /// `WAITAOF`: the local disk.
@@ -41,36 +44,38 @@ enum Wait {
 const PATIENCE: Duration = Duration::from_millis(3000);
 
 impl Durable {
-    /// Waits until what was written to a partition before is as durable as promised.
-    pub(super) async fn wait(&self, redis: &Redis, partition: u16) -> Result<(), Fault> {
-        self.wait_for(redis, redis.lane(partition), &redis.key(partition)).await
-    }
-
-    /// The same, of what was written about the whole store.
-    pub(super) async fn wait_meta(&self, redis: &Redis) -> Result<(), Fault> {
-        self.wait_for(redis, 0, &redis.meta_key()).await
-    }
-
-    /// The same, of what was written to a key on a writing connection.
-    pub(super) async fn wait_for(&self, redis: &Redis, lane: usize, key: &str) -> Result<(), Fault> {
-        let millis = PATIENCE.as_millis().to_string();
-        match self.wait {
-            Wait::Nothing => Ok(()),
-            Wait::Replicas => {
-                let replicas = redis.ask_lane(lane, key, "WAIT", &["1", &millis]).await?;
-                enough(int(&replicas) >= 1, "no replica confirmed the write")
-            }
-            Wait::Disk => {
-                let disks = redis.ask_lane(lane, key, "WAITAOF", &["1", "0", &millis]).await?;
-                let local = super::redis::list(disks).first().map_or(0, int);
-                enough(local >= 1, "the write did not reach the disk")
-            }
-        }
+    /// What is waited for; nothing where the answer itself means it.
+    pub(super) fn wait(&self) -> Option<Wait> {
+        self.wait
     }
 }
 
-fn enough(enough: bool, why: &str) -> Result<(), Fault> {
-    if enough { Ok(()) } else { Err(Fault::Unknown(format!("{why} within {PATIENCE:?}"))) }
+impl Wait {
+    /// The command that waits.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Replicas => "WAIT",
+            Self::Disk => "WAITAOF",
+        }
+    }
+
+    /// Its arguments.
+    pub(super) fn args(self) -> Vec<Value> {
+        let counts: &[&str] = match self {
+            Self::Replicas => &["1"],
+            Self::Disk => &["1", "0"],
+        };
+        counts.iter().map(|count| Value::from(*count)).chain([number(PATIENCE.as_millis())]).collect()
+    }
+
+    /// Whether its answer is enough.
+    pub(super) fn judge(self, answer: Value) -> Result<(), Fault> {
+        let (enough, why) = match self {
+            Self::Replicas => (int(&answer) >= 1, "no replica confirmed the write"),
+            Self::Disk => (list(answer).first().map_or(0, int) >= 1, "the write did not reach the disk"),
+        };
+        if enough { Ok(()) } else { Err(Fault::Unknown(format!("{why} within {PATIENCE:?}"))) }
+    }
 }
 
 /// One server's settings that matter.
@@ -90,21 +95,69 @@ fn refuse(server: &str, what: String) -> Error {
 /// Looks at the servers and refuses what cannot be kept.
 pub(super) async fn check(redis: &Redis, states: &States, accept: Accept, serving: bool) -> Result<Durable> {
     if !serving {
-        return Ok(Durable { wait: Wait::Nothing });
+        return Ok(Durable { wait: None });
     }
-    let mut wait = Wait::Nothing;
-    for policy in policies(redis).await? {
-        match policy.judge(accept)? {
-            Wait::Nothing => {}
-            more => wait = more,
+    let mut wait = None;
+    for master in redis.servers() {
+        let needed = policy(&master).await?.judge(accept)?;
+        if needed == Some(Wait::Disk) {
+            see_it_wait(redis, &master).await?;
         }
+        wait = wait.or(needed);
     }
     mongo::hello(states).await?;
     Ok(Durable { wait })
 }
 
+/// Writes in a row that the disk is waited for of.
+const ROUNDS: usize = 3;
+/// A server that syncs once a second needs that for each write but the first. One that does not wait needs
+/// milliseconds.
+const LEAST: Duration = Duration::from_millis(600);
+/// So many keys are tried until one is found that a server has.
+const TRIES: u32 = 100_000;
+
+/// Writes and has the disk waited for, until that has taken time. Of a server that never takes any it is
+/// known that it answers before it syncs.
+async fn see_it_wait(redis: &Redis, master: &Master) -> Result<()> {
+    let mut keys = (0..TRIES).map(|n| format!("{}:{{probe-{n}}}", redis.prefix()));
+    let Some(key) = keys.find(|key| redis.has(master, key)) else {
+        return Err(refuse(&master.name(), "it has no slots of the cluster any more".into()));
+    };
+    let args = Wait::Disk.args().iter().filter_map(Value::as_string).collect::<Vec<_>>();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        master.ask("SET", &[&key, "1"]).await?;
+        let asked = Instant::now();
+        let answer = master.ask(Wait::Disk.command(), &args).await?;
+        took.push(asked.elapsed());
+        if Wait::Disk.judge(answer).is_err() {
+            let what = "store.accept is \"fsync\" and WAITAOF does not tell that a write has reached the disk: set \
+                        `appendfsync always`";
+            return Err(refuse(&master.name(), what.into()));
+        }
+    }
+    // Of no matter: it is one small key.
+    let _ = master.ask("DEL", &[&key]).await;
+    if !waited(&took) {
+        let what = "store.accept is \"fsync\", its WAITAOF answers before the disk has the write (redis/redis#12622, \
+                    mended by #13793 in Redis 7.4.3 and 8.0), and appendfsync is not known to be `always`: set \
+                    `appendfsync always` (and allow CONFIG GET), or store.accept = \"memory\", which loses up to a second \
+                    when the machine (not the process) dies";
+        return Err(refuse(&master.name(), what.into()));
+    }
+    Ok(())
+}
+
+/// Whether so long rounds, one after the other, can each have waited for a sync.
+fn waited(took: &[Duration]) -> bool {
+    let later = took.get(1..).unwrap_or_default();
+    later.iter().sum::<Duration>() >= LEAST * later.len() as u32
+}
+
 impl Policy {
-    fn judge(&self, accept: Accept) -> Result<Wait> {
+    fn judge(&self, accept: Accept) -> Result<Option<Wait>> {
         let say = |what: &str| Err(refuse(&self.server, what.to_owned()));
         match self.eviction.as_deref() {
             None | Some("noeviction") => {}
@@ -115,13 +168,13 @@ impl Policy {
             }
         }
         match (accept, self.appendonly.as_deref(), self.appendfsync.as_deref()) {
-            (Accept::Memory, ..) => Ok(Wait::Nothing),
+            (Accept::Memory, ..) => Ok(None),
             (Accept::Replicated, ..) if self.replicas == 0 => {
                 say("store.accept is \"replicated\" and it has no replica: attach one, or choose \"fsync\"")
             }
-            (Accept::Replicated, ..) => Ok(Wait::Replicas),
-            (Accept::Fsync, Some("yes"), Some("always")) => Ok(Wait::Nothing),
-            (Accept::Fsync, Some("yes") | None, _) if self.waitaof => Ok(Wait::Disk),
+            (Accept::Replicated, ..) => Ok(Some(Wait::Replicas)),
+            (Accept::Fsync, Some("yes"), Some("always")) => Ok(None),
+            (Accept::Fsync, Some("yes") | None, _) if self.waitaof => Ok(Some(Wait::Disk)),
             (Accept::Fsync, None, _) => say(
                 "it does not tell whether it keeps an append-only file (CONFIG is not allowed) and has no WAITAOF: \
                  choose store.accept = \"memory\" if you know what that means",
@@ -138,33 +191,30 @@ impl Policy {
     }
 }
 
-async fn policies(redis: &Redis) -> Result<Vec<Policy>> {
-    let mut policies = Vec::new();
-    for server in redis.servers() {
-        let setting = async |name: &str| -> Option<String> {
-            // Managed servers refuse CONFIG: then it is not known.
-            let answer = redis.ask_server(&server, "CONFIG", &["GET", name]).await.ok()?;
-            super::redis::pairs(answer).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
-        };
-        // INFO is answered where CONFIG is not.
-        let info = async |section: &str, field: &str| -> Result<Option<String>> {
-            let text = redis.ask_server(&server, "INFO", &[section]).await?.as_string().unwrap_or_default();
-            let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-            Ok(found.map(|value| value.trim().to_owned()))
-        };
-        let replicas = info("replication", "connected_slaves").await?;
-        let known = redis.ask_server(&server, "COMMAND", &["INFO", "WAITAOF"]).await?;
-        let waitaof = super::redis::list(known).first().is_some_and(|info| !info.is_null());
-        policies.push(Policy {
-            server: server.to_string(),
-            appendonly: setting("appendonly").await,
-            appendfsync: setting("appendfsync").await,
-            eviction: info("memory", "maxmemory_policy").await?,
-            replicas: replicas.and_then(|count| count.parse().ok()).unwrap_or(0),
-            waitaof,
-        });
-    }
-    Ok(policies)
+/// Asks a server for them.
+async fn policy(master: &Master) -> Result<Policy> {
+    let setting = async |name: &str| -> Option<String> {
+        // Managed servers refuse CONFIG: then it is not known.
+        let answer = master.ask("CONFIG", &["GET", name]).await.ok()?;
+        pairs(answer).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    };
+    // INFO is answered where CONFIG is not.
+    let info = async |section: &str, field: &str| -> Result<Option<String>> {
+        let text = master.ask("INFO", &[section]).await?.as_string().unwrap_or_default();
+        let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(found.map(|value| value.trim().to_owned()))
+    };
+    let replicas = info("replication", "connected_slaves").await?;
+    let known = master.ask("COMMAND", &["INFO", "WAITAOF"]).await?;
+    let waitaof = list(known).first().is_some_and(|info| !info.is_null());
+    Ok(Policy {
+        server: master.name(),
+        appendonly: setting("appendonly").await,
+        appendfsync: setting("appendfsync").await,
+        eviction: info("memory", "maxmemory_policy").await?,
+        replicas: replicas.and_then(|count| count.parse().ok()).unwrap_or(0),
+        waitaof,
+    })
 }
 
 #[cfg(test)]
@@ -181,6 +231,13 @@ mod tests {
             replicas,
             waitaof,
         }
+    }
+
+    #[test]
+    fn a_disk_that_was_waited_for_took_its_time() {
+        let rounds = |millis: [u64; 3]| waited(&millis.map(Duration::from_millis));
+        assert!(rounds([900, 1000, 1000]) && rounds([1, 990, 1010]) && rounds([20, 700, 1200]));
+        assert!(!rounds([1, 1, 1]) && !rounds([900, 1, 1]) && !rounds([300, 300, 300]) && !rounds([1, 990, 1]));
     }
 
     #[test]

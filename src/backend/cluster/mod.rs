@@ -111,7 +111,7 @@ use self::{
     mongo::States,
     nodes::Membership,
     place::Place,
-    redis::{Fault, Redis},
+    redis::{Fault, Redis, Repeat},
 };
 pub use self::{
     durability::Accept,
@@ -224,12 +224,13 @@ impl Cluster {
 
     /// Connects, checks what opening would check, and says what was found.
     pub fn examine(options: Options) -> Result<String> {
+        crate::tls::install();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::from(e).into_terminal().context("starting the store's threads"))?;
         runtime.block_on(async {
-            let redis = Redis::connect(&options.redis, &options.prefix, 1).await?;
+            let redis = Redis::connect(&options, 1).await?;
             let states = States::connect(&options).await?;
             durability::check(&redis, &states, options.accept, true).await?;
             states.ready().await?;
@@ -247,6 +248,8 @@ impl Cluster {
     }
 
     fn start(options: Options, what: Use) -> Result<Self> {
+        // The drivers of both stores would end the process where they find none.
+        crate::tls::install();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("greenroom-store")
@@ -282,7 +285,7 @@ impl Drop for Cluster {
         self.core.close();
         if let Some(runtime) = self.runtime.take() {
             let core = self.core.clone();
-            runtime.spawn(async move { core.redis.close().await });
+            runtime.spawn(async move { core.redis.close() });
             // Nothing is owed any more: what was answered is durable.
             runtime.shutdown_background();
         }
@@ -291,7 +294,7 @@ impl Drop for Cluster {
 
 impl Core {
     async fn connect(options: Options, what: Use, runtime: tokio::runtime::Handle) -> Result<Arc<Self>> {
-        let redis = Redis::connect(&options.redis, &options.prefix, 2).await?;
+        let redis = Redis::connect(&options, 2).await?;
         let states = States::connect(&options).await?;
         let durable = durability::check(&redis, &states, options.accept, what != Use::Look).await?;
         if what == Use::Serve {
@@ -333,6 +336,10 @@ impl Core {
         }
         for (shard, queue) in wishes.into_iter().enumerate() {
             tokio::spawn(limits::serve(core.clone(), shard, queue));
+        }
+        if what == Use::Serve {
+            let serving = core.clone();
+            tokio::spawn(async move { serving.redis.delete_old_libraries().await });
         }
         if what != Use::Look {
             tokio::spawn(nodes::listen(core.clone(), post));
@@ -377,11 +384,9 @@ impl Core {
         let _ = self.lanes[self.redis.lane(partition)].send(item);
     }
 
-    /// Calls a function about the whole store, likewise.
+    /// Calls a function about the whole store, and answers when that is as durable as configured.
     async fn declared(&self, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let answer = self.redis.meta(function, args).await?;
-        self.durable.wait_meta(&self.redis).await?;
-        Ok(answer)
+        self.redis.write(0, &self.redis.meta_key(), (function, args), Repeat::Once, &self.durable).await
     }
 }
 

@@ -8,7 +8,7 @@ use fred::types::Value;
 use super::{
     Cluster, Core,
     pack::{Packer, Unpacker},
-    redis::{Fault, arg, int, list, number, raw},
+    redis::{Fault, Repeat, arg, int, list, number, raw},
 };
 use crate::{
     backend::{
@@ -86,10 +86,8 @@ impl Core {
 
     /// Calls a function that changes a drawer, and answers when that is as durable as configured.
     async fn drawn(&self, drawer: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
-        let key = self.drawer(drawer);
-        let answer = self.redis.call_at(drawer, key.clone(), function, args).await?;
-        self.durable.wait_for(&self.redis, self.redis.lane(drawer), &key).await?;
-        Ok(answer)
+        let (lane, key) = (self.redis.lane(drawer), self.drawer(drawer));
+        self.redis.write(lane, &key, (function, args), Repeat::Once, &self.durable).await
     }
 }
 

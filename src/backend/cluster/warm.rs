@@ -27,7 +27,7 @@ use super::{
     Core,
     mongo::partitions::{self, Ask, Reserved},
     place::Known,
-    redis::{Fault, int, list, number},
+    redis::{Fault, Repeat, int, list, number},
 };
 
 /// Numbers reserved at once. The functions let a call begin only while a quarter of it is left.
@@ -51,17 +51,19 @@ impl Core {
     /// partition and reserves numbers where the function asks for it: then nothing of it had happened.
     pub(super) async fn written(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
         for _ in 0..TRIES {
-            match self.redis.call(partition, function, args.clone()).await {
+            match self.durably(partition, function, args.clone()).await {
                 Err(Fault::Cold) => self.warm(partition).await?,
                 Err(Fault::Reserve) => self.extend(partition).await?,
-                Err(fault) => return Err(fault),
-                Ok(answer) => {
-                    self.durable.wait(&self.redis, partition).await?;
-                    return Ok(answer);
-                }
+                answer => return answer,
             }
         }
         Err(Fault::Refused(format!("partition {partition} could not be confirmed")))
+    }
+
+    /// The same, as it is asked for.
+    async fn durably(&self, partition: u16, function: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        let (lane, key) = (self.redis.lane(partition), self.redis.key(partition));
+        self.redis.write(lane, &key, (function, args), Repeat::Once, &self.durable).await
     }
 
     /// The same, until the answer is known or has been lost several times: for functions that answer a call which
@@ -141,8 +143,7 @@ impl Core {
     async fn confirm(&self, partition: u16, known: Known, reserved: Reserved) -> Result<bool, Fault> {
         let Reserved { epoch, base, limit, era } = reserved;
         let args = [epoch, era, base, limit, known.number, known.era].map(number).into();
-        let answer: Vec<i64> = list(self.redis.call(partition, "warm", args).await?).iter().map(int).collect();
-        self.durable.wait(&self.redis, partition).await?;
+        let answer: Vec<i64> = list(self.durably(partition, "warm", args).await?).iter().map(int).collect();
         let &[era, first, last, lost, ..] = answer.as_slice() else { return Ok(false) };
         if era < 0 {
             return Ok(false);

@@ -1,6 +1,8 @@
 //! What an account can be told, and what it then remembers: the language that the server under
 //! test and its clients share, and nothing else.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,8 +28,25 @@ pub(crate) enum Command {
     Ring { mark: String },
     /// To a payment: pay somebody.
     Pay(Pay),
+    /// Give one to each of very many, all at once: so many messages, to so many accounts in turn.
+    Scatter { mark: String, number: u32, over: u32 },
+    /// By another account: one of very many.
+    Drop { mark: String, index: u32 },
     /// By a payment that did not come about: give back what came under this mark, if it came.
     Return { mark: String, amount: i64 },
+}
+
+impl Command {
+    /// Its name in the run.
+    pub(crate) fn mark(&self) -> &str {
+        match self {
+            Self::Note { mark } | Self::Flaky { mark, .. } | Self::Refuse { mark } | Self::Doomed { mark } => mark,
+            Self::Send { mark, .. } | Self::Receive { mark, .. } => mark,
+            Self::Later { mark, .. } | Self::Ring { mark } | Self::Return { mark, .. } => mark,
+            Self::Scatter { mark, .. } | Self::Drop { mark, .. } => mark,
+            Self::Pay(pay) => &pay.mark,
+        }
+    }
 }
 
 /// A payment: a workflow of several steps.
@@ -83,6 +102,32 @@ pub(crate) struct Account {
     pub(crate) balance: i64,
     /// Everything it did, oldest first.
     pub(crate) tape: Vec<Entry>,
+    /// What it got of the very many, by the command that sent them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) drops: BTreeMap<String, Drops>,
+}
+
+/// What came of one command to one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Drops {
+    /// How many.
+    pub(crate) number: u64,
+    /// The sum of their numbers.
+    pub(crate) sum: u64,
+}
+
+/// The account that gets the drop of this number.
+pub(crate) fn drop_of(index: u32, over: u32) -> String {
+    format!("d{}", index % over)
+}
+
+/// What a command is answered: which one it was, and how long the tape then is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Receipt {
+    /// Of the command.
+    pub(crate) mark: String,
+    /// Entries on the tape.
+    pub(crate) length: usize,
 }
 
 /// One thing an account did.

@@ -7,7 +7,7 @@ mod payments;
 use std::{process::ExitCode, time::Duration};
 
 use actix_web::{HttpResponse, get, post, web};
-use command::{Account, Command, Entry, Telling, What};
+use command::{Account, Command, Entry, Receipt, Telling, What, drop_of};
 use garde::Validate;
 use greenroom::{
     cli::{self, Product},
@@ -29,9 +29,10 @@ impl Actor for Accounts {
     const KIND: &'static str = "account";
     type State = Account;
     type Command = Command;
-    type Reply = usize;
+    type Reply = Receipt;
 
-    async fn handle(&self, account: &mut Account, command: Command, cx: &Context<Self>) -> Result<usize> {
+    async fn handle(&self, account: &mut Account, command: Command, cx: &Context<Self>) -> Result<Receipt> {
+        let of = command.mark().to_owned();
         let mut write = |what, mark: &str| account.tape.push(Entry { what, mark: mark.to_owned(), at: cx.now() });
         match command {
             Command::Note { mark } => write(What::Noted, &mark),
@@ -39,16 +40,16 @@ impl Actor for Accounts {
                 write(What::Noted, &mark);
                 if cx.attempt() <= fails {
                     leak(account, &mark, cx);
-                    return Err(Error::new("the vendor is away"));
+                    return Err(Error::new(format!("{mark}: the vendor is away")));
                 }
             }
             Command::Refuse { mark } => {
                 leak(account, &mark, cx);
-                return Err(Error::terminal("never").code("refused"));
+                return Err(Error::terminal(format!("{mark}: never")).code("refused"));
             }
             Command::Doomed { mark } => {
                 leak(account, &mark, cx);
-                return Err(Error::new("the vendor is gone").code("doomed"));
+                return Err(Error::new(format!("{mark}: the vendor is gone")).code("doomed"));
             }
             Command::Send { mark, to, amount } => {
                 write(What::Sent, &mark);
@@ -64,10 +65,22 @@ impl Actor for Accounts {
                 cx.tell(cx.me(), Command::Ring { mark }).after(Duration::from_millis(ms));
             }
             Command::Ring { mark } => write(What::Rang, &mark),
+            Command::Scatter { mark, number, over } => {
+                write(What::Sent, &mark);
+                account.balance -= i64::from(number);
+                for index in 0..number {
+                    cx.tell(Self::at(drop_of(index, over)), Command::Drop { mark: mark.clone(), index });
+                }
+            }
+            Command::Drop { mark, index } => {
+                account.balance += 1;
+                let drops = account.drops.entry(mark).or_default();
+                (drops.number, drops.sum) = (drops.number + 1, drops.sum + u64::from(index));
+            }
             Command::Return { mark, amount } => account.give_back(What::Received, mark, -amount, cx.now()),
             Command::Pay(_) => return Err(Error::terminal("an account pays nobody").code("not_here")),
         }
-        Ok(account.tape.len())
+        Ok(account.receipt(of))
     }
 
     /// Whatever fails for a moment holds up its account for a moment.
@@ -77,6 +90,10 @@ impl Actor for Accounts {
 }
 
 impl Account {
+    fn receipt(&self, mark: String) -> Receipt {
+        Receipt { mark, length: self.tape.len() }
+    }
+
     /// Takes back what was done under this mark, if it was. Whoever asks twice has it taken back twice:
     /// asking once is what is tested.
     fn give_back(&mut self, what: What, mark: String, amount: i64, at: i64) {
@@ -125,6 +142,14 @@ async fn show(node: Node, account: web::Path<String>) -> Result<web::Json<Accoun
     Ok(web::Json(node.state::<Accounts>(&account).await?.unwrap_or_default()))
 }
 
+/// Sets the clock of this process forward by so many milliseconds.
+#[utoipa::path(params(("by" = i64, Path, description = "Milliseconds")), responses((status = 200, description = "Set")))]
+#[post("/clock/{by}")]
+async fn clock(by: web::Path<i64>) -> HttpResponse {
+    greenroom::testing::jump(*by);
+    HttpResponse::Ok().finish()
+}
+
 /// Where the vendor is; only payments need one.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -135,7 +160,7 @@ struct Bank {
 fn features(config: &Config) -> Result<Vec<Feature>> {
     let Bank { vendor } = config.section("bank")?;
     Ok(vec![Feature::new(Accounts).actor(Payments { vendor }).routes(|routes| {
-        routes.service(tell).service(show);
+        routes.service(tell).service(show).service(clock);
         routes.service(payments::pay_somebody).service(payments::show).service(payments::signal);
     })])
 }

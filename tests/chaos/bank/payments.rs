@@ -32,7 +32,7 @@ use serde_json::{Value, json, value::to_raw_value};
 
 use super::{
     Accounts, Told,
-    command::{Account, Call, Command, Entry, GO, Pay, Telling, What},
+    command::{Account, Call, Command, Entry, GO, Pay, Receipt, Telling, What},
 };
 
 /// The longest a vendor may take for a call.
@@ -65,7 +65,7 @@ impl Actor for Payments {
     const KIND: &'static str = "payment";
     type State = Account;
     type Command = Order;
-    type Reply = usize;
+    type Reply = Receipt;
 
     fn waits(order: &Order) -> Waits {
         match order {
@@ -74,13 +74,19 @@ impl Actor for Payments {
         }
     }
 
-    async fn handle(&self, account: &mut Account, order: Order, cx: &Context<Self>) -> Result<usize> {
-        match order {
+    async fn handle(&self, account: &mut Account, order: Order, cx: &Context<Self>) -> Result<Receipt> {
+        let of = match order {
             Order::Pay(pay) => return self.pay(account, pay, cx).await,
-            Order::Close { mark, amount } => account.close(mark, amount, cx.now()),
-            Order::Reopen { mark, amount } => account.give_back(What::Paid, mark, amount, cx.now()),
-        }
-        Ok(account.tape.len())
+            Order::Close { mark, amount } => {
+                account.close(mark.clone(), amount, cx.now());
+                mark
+            }
+            Order::Reopen { mark, amount } => {
+                account.give_back(What::Paid, mark.clone(), amount, cx.now());
+                mark
+            }
+        };
+        Ok(account.receipt(of))
     }
 
     fn retry(&self) -> Retry {
@@ -96,7 +102,7 @@ impl Account {
 }
 
 impl Payments {
-    async fn pay(&self, account: &mut Account, pay: Pay, cx: &Context<Self>) -> Result<usize> {
+    async fn pay(&self, account: &mut Account, pay: Pay, cx: &Context<Self>) -> Result<Receipt> {
         let Pay { mark, to, amount, ms, declined, apart } = pay;
         cx.all(2, ["check", "score"].map(|what| self.step(cx, what, &mark))).await?;
 
@@ -118,7 +124,7 @@ impl Payments {
             return Err(Error::terminal(format!("{mark} got the signal of {go}")).code("mixed"));
         }
         if declined {
-            return Err(Error::terminal("not this one").code("declined"));
+            return Err(Error::terminal(format!("{mark}: not this one")).code("declined"));
         }
         self.step(cx, "notify", &mark).await?;
         if apart {
@@ -128,8 +134,8 @@ impl Payments {
             });
             return cx.ask(cx.me(), Order::Close { mark, amount }).await;
         }
-        account.close(mark, amount, cx.now());
-        Ok(account.tape.len())
+        account.close(mark.clone(), amount, cx.now());
+        Ok(account.receipt(mark))
     }
 
     /// A step at the vendor.

@@ -5,14 +5,20 @@
 //! requests   each promise ended, once, in the way it had to
 //! tapes      each effect is there once, in order, and nothing else is
 //! flows      each payment's steps were done once, and taken back once when it did not come about
+//! sums       each account has what the commands that completed gave and took, and nothing beyond it
 //! books      money is conserved, the ledger counts what the clients count
+//! losses     what may be missing or there twice since Redis forgot something it had confirmed, and what may not
 //! ```
 
 mod books;
 #[cfg(test)]
 mod flow_tests;
 mod flows;
+#[cfg(test)]
+mod loss_tests;
+mod losses;
 mod requests;
+mod sums;
 mod tapes;
 #[cfg(test)]
 mod tests;
@@ -28,6 +34,7 @@ use crate::{
     command::{Account, Command},
     history::Event,
     killer::Trouble,
+    servers::Loss,
     vendor::Called,
 };
 
@@ -48,6 +55,8 @@ pub(crate) struct Evidence {
     pub(crate) calls: Vec<Called>,
     /// When something was wrong on purpose.
     pub(crate) faults: Vec<Trouble>,
+    /// When Redis forgot something that it had confirmed.
+    pub(crate) losses: Vec<Loss>,
 }
 
 /// What is wrong.
@@ -63,6 +72,8 @@ pub(crate) enum Wrong {
     OtherEnd,
     /// It ended otherwise than a client had been told.
     ChangedEnd,
+    /// It was answered with another command's result.
+    OthersResult,
     /// It completed and there is no effect.
     Lost,
     /// An effect is there twice.
@@ -115,8 +126,11 @@ pub(crate) struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// How it stands in the end: `completed`, `failed`, …; nothing when nobody knows it.
+    /// How it stands in the end: `completed`, `failed`, …, `lost`; nothing when nobody knows it.
     pub(crate) fn status(&self) -> &str {
+        if self.view.is_some_and(losses::says_lost) {
+            return "lost";
+        }
         self.view.and_then(|view| view["status"].as_str()).unwrap_or_default()
     }
 
@@ -129,6 +143,8 @@ impl Told<'_> {
 pub(crate) struct Case<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) told: BTreeMap<&'a str, Told<'a>>,
+    /// When something was last done under each mark.
+    touched: HashMap<&'a str, i64>,
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -138,6 +154,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     requests::check(&mut case);
     tapes::check(&mut case);
     flows::check(&mut case);
+    sums::check(&mut case);
     books::check(&mut case);
     case.violations
 }
@@ -166,7 +183,8 @@ impl<'a> Case<'a> {
                 told.view = evidence.requests.get(request);
             }
         }
-        Self { evidence, told, violations: Vec::new() }
+        let touched = losses::touched(evidence);
+        Self { evidence, told, touched, violations: Vec::new() }
     }
 
     /// Notes what is wrong with one telling.
@@ -191,7 +209,10 @@ impl<'a> Case<'a> {
         for called in self.evidence.calls.iter().filter(|called| called.call.mark == mark) {
             story += &format!("    vendor: {called:?}\n");
         }
-        for (account, Account { tape, .. }) in &self.evidence.accounts {
+        for (account, Account { tape, drops, .. }) in &self.evidence.accounts {
+            if let Some(drops) = drops.get(mark) {
+                story += &format!("    {account}: {drops:?}\n");
+            }
             for (at, entry) in tape.iter().enumerate().filter(|(_, entry)| entry.mark == mark) {
                 story += &format!("    {account}[{at}]: {:?} at {}\n", entry.what, entry.at);
             }

@@ -15,8 +15,12 @@ pub(super) fn check(case: &mut Case<'_>) {
         let mut say = |wrong, what: String| found.push((wrong, (*mark).to_owned(), what));
         for event in &told.events {
             match event {
-                Event::Promised { request, .. } => {
-                    if told.request != Some(request) {
+                Event::Promised { request, of, .. } => {
+                    if of.as_deref().is_some_and(|of| of != *mark) {
+                        say(Wrong::OthersResult, format!("was answered with the result of {of:?}"));
+                    }
+                    // That it was promised before may be what was forgotten.
+                    if told.request != Some(request) && !case.exposed(told) {
                         say(Wrong::PromisedTwice, format!("was promised as {:?} and as {request}", told.request));
                     }
                     if let Some(other) = ids.insert(request, mark).filter(|other| other != mark) {
@@ -24,7 +28,7 @@ pub(super) fn check(case: &mut Case<'_>) {
                     }
                 }
                 Event::Refused { status, .. } => say(Wrong::NotPromised, format!("was answered {status}")),
-                Event::Signalled { status: status @ (0 | 404), .. } => {
+                Event::Signalled { status: status @ (0 | 404), .. } if !case.exposed(told) => {
                     say(Wrong::NotPromised, format!("its signal was answered {status}"));
                 }
                 Event::GivenUp { tries, .. } => say(Wrong::NotPromised, format!("was tried {tries} times in vain")),
@@ -32,9 +36,14 @@ pub(super) fn check(case: &mut Case<'_>) {
             }
         }
         if told.request.is_some() {
-            match ended(told) {
+            let exposed = case.exposed(told);
+            match ended(told, case.may_be_lost(told)) {
+                Ok(()) if exposed => {}
                 Ok(()) => was_told(told, &mut say),
                 Err((wrong, what)) => say(wrong, what),
+            }
+            if let Some(of) = others_result(mark, told) {
+                say(Wrong::OthersResult, of);
             }
         } else if !told.events.iter().any(|event| matches!(event, Event::Refused { .. } | Event::GivenUp { .. })) {
             say(Wrong::NotPromised, "its client went away: no promise, no refusal".to_owned());
@@ -45,13 +54,33 @@ pub(super) fn check(case: &mut Case<'_>) {
     }
 }
 
+/// Whether what it is answered with belongs to another command: each result and each error names its own.
+fn others_result(mark: &str, told: &Told<'_>) -> Option<String> {
+    let view = told.view?;
+    match told.status() {
+        "completed" => {
+            let of = view["result"]["mark"].as_str().filter(|of| *of != mark)?;
+            Some(format!("has the result of {of}"))
+        }
+        "failed" | "dead-lettered" => {
+            // Other errors are not the command's own.
+            view["error"]["code"].as_str().filter(|code| ["refused", "doomed", "declined"].contains(code))?;
+            let message = view["error"]["message"].as_str()?;
+            (!message.contains(&format!("{mark}: "))).then(|| format!("has the error of another: {message}"))
+        }
+        _ => None,
+    }
+}
+
 /// Whether it ended, in a way it could.
-fn ended(told: &Told<'_>) -> Result<(), (Wrong, String)> {
+fn ended(told: &Told<'_>, may_be_lost: bool) -> Result<(), (Wrong, String)> {
     let status = told.status();
     let code = told.view.and_then(|view| view["error"]["code"].as_str()).unwrap_or_default();
     let may_be_cancelled = told.events.iter().any(|event| matches!(event, Event::Cancelling { .. }));
     let right = match (status, end(told.command)) {
         ("cancelled", _) => may_be_cancelled,
+        ("lost", _) if may_be_lost => true,
+        ("lost", _) => return Err((Wrong::Lost, "is lost, and was promised when nothing was".to_owned())),
         ("completed", End::Completed) => true,
         ("failed", End::Failed(expected)) => code == expected,
         ("dead-lettered", End::DeadLettered(expected)) => code == expected,

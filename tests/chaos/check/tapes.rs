@@ -16,7 +16,9 @@ pub(super) fn check(case: &mut Case<'_>) {
         *there.entry((entry.mark.as_str(), entry.what, account)).or_default() += 1;
     }
     let mut found: Vec<(Wrong, String, String)> = Vec::new();
-    for (mark, told) in case.told.iter().filter(|(_, told)| told.completed()) {
+    // What a loss may have touched may be missing, or be there again.
+    there.retain(|(mark, ..), _| !case.is_exposed(mark));
+    for (mark, told) in case.told.iter().filter(|(_, told)| told.completed() && !case.exposed(told)) {
         for (what, account) in effects(told) {
             let missing = if what == What::Received { Wrong::HalfTransfer } else { Wrong::Lost };
             match there.remove(&(mark, what, account)) {
@@ -52,9 +54,10 @@ fn effects<'a>(told: &Told<'a>) -> Vec<(What, &'a str)> {
         Command::Send { to, .. } => vec![(What::Sent, told.account), (What::Received, to)],
         Command::Later { .. } => vec![(What::Noted, told.account), (What::Rang, told.account)],
         Command::Ring { .. } => vec![(What::Rang, told.account)],
+        Command::Scatter { .. } => vec![(What::Sent, told.account)],
         Command::Pay(pay) => vec![(What::Paid, told.account), (What::Received, &pay.to)],
         Command::Refuse { .. } | Command::Doomed { .. } => Vec::new(),
-        Command::Receive { .. } | Command::Return { .. } => Vec::new(),
+        Command::Receive { .. } | Command::Return { .. } | Command::Drop { .. } => Vec::new(),
     }
 }
 
@@ -63,8 +66,8 @@ fn orders(case: &Case<'_>, account: &str, tape: &[Entry], found: &mut Vec<(Wrong
     let mut last: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
     for entry in tape.iter().filter(|entry| matches!(entry.what, What::Noted | What::Sent | What::Paid)) {
         let Some(told) = case.told.get(entry.mark.as_str()) else { continue };
-        // Payments apart overtake each other.
-        if matches!(told.command, Command::Pay(pay) if pay.apart) {
+        // Payments apart overtake each other, and what is handled again comes later.
+        if matches!(told.command, Command::Pay(pay) if pay.apart) || case.exposed(told) {
             continue;
         }
         let (client, _) = entry.mark.split_once('-').unwrap_or((&entry.mark, ""));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Evidence, Wrong, check};
 use crate::{
-    command::{Account, Command, Entry, What},
+    command::{Account, Command, Drops, Entry, What},
     history::Event,
 };
 
@@ -20,7 +20,14 @@ impl Run {
             let after_ms = matches!(command, Command::Ring { .. }).then_some(5);
             let (account, command) = ((*account).to_owned(), command.clone());
             evidence.history.push(Event::Sent { account, command, after_ms, at });
-            evidence.history.push(Event::Promised { mark, request: request.clone(), tries: 1, ended: None, at });
+            evidence.history.push(Event::Promised {
+                mark,
+                request: request.clone(),
+                tries: 1,
+                ended: None,
+                of: None,
+                at,
+            });
             evidence.requests.insert(request, json!({ "status": status }));
         }
         Self(evidence)
@@ -32,7 +39,7 @@ impl Run {
             Entry { what, mark, at }
         };
         let tape = tape.iter().enumerate().map(entry).collect();
-        self.0.accounts.insert(account.to_owned(), Account { balance, tape });
+        self.0.accounts.insert(account.to_owned(), Account { balance, tape, ..Account::default() });
         self
     }
 
@@ -111,7 +118,7 @@ fn half_a_transfer_is_named() {
     let twice = transfer().tape("a", -7, &[SENT]).tape("b", 14, &[RECEIVED, RECEIVED]);
     assert_eq!(twice.wrongs(), [Wrong::Doubled, Wrong::Money]);
     let elsewhere = transfer().tape("a", -7, &[SENT]).tape("c", 7, &[RECEIVED]);
-    assert_eq!(elsewhere.wrongs(), [Wrong::Unexplained, Wrong::HalfTransfer]);
+    assert_eq!(elsewhere.wrongs(), [Wrong::Unexplained, Wrong::HalfTransfer, Wrong::Money]);
 }
 
 #[test]
@@ -167,12 +174,12 @@ fn a_promise_without_an_end_is_named() {
 fn two_names_for_one_promise_are_named() {
     let mut run = notes().tape("a", 0, &NOTES);
     let (mark, request) = ("c0-1".to_owned(), "r9".to_owned());
-    run.0.history.push(Event::Promised { mark, request, tries: 1, ended: None, at: 30 });
+    run.0.history.push(Event::Promised { mark, request, tries: 1, ended: None, of: None, at: 30 });
     assert_eq!(run.wrongs(), [Wrong::PromisedTwice]);
 
     let mut run = notes().tape("a", 0, &NOTES);
     let (mark, request) = ("c0-1".to_owned(), "r0".to_owned());
-    run.0.history[3] = Event::Promised { mark, request, tries: 1, ended: None, at: 30 };
+    run.0.history[3] = Event::Promised { mark, request, tries: 1, ended: None, of: None, at: 30 };
     assert_eq!(run.wrongs(), [Wrong::PromisedTwice]);
 }
 
@@ -190,4 +197,59 @@ fn a_ledger_that_miscounts_is_named() {
     let mut run = notes().tape("a", 0, &NOTES);
     run.0.audit["balanced"] = Value::Bool(false);
     assert_eq!(run.wrongs(), [Wrong::Ledger]);
+}
+
+fn scatter(drops: &[(&str, Drops)]) -> Run {
+    let command = Command::Scatter { mark: "c0-0".into(), number: 5, over: 2 };
+    let mut run = Run::new(&[("a", command, "completed")]).tape("a", -5, &[SENT]).ledger(6, 6);
+    for (account, drops) in drops {
+        let held = Account { balance: drops.number as i64, ..Account::default() };
+        run.0.accounts.insert((*account).to_owned(), held);
+        run.0.accounts.get_mut(*account).unwrap().drops.insert("c0-0".to_owned(), *drops);
+    }
+    run
+}
+
+#[test]
+fn a_large_outbox_that_arrived_otherwise_is_named() {
+    let (even, odd) = (Drops { number: 3, sum: 6 }, Drops { number: 2, sum: 4 });
+    assert_eq!(scatter(&[("d0", even), ("d1", odd)]).wrongs(), []);
+    let twice = Drops { number: 4, sum: 8 };
+    assert_eq!(scatter(&[("d0", twice), ("d1", odd)]).wrongs(), [Wrong::Doubled, Wrong::Money]);
+    assert_eq!(scatter(&[("d0", even)]).wrongs(), [Wrong::HalfTransfer, Wrong::Money]);
+    // As many as there should be, one of them twice and another not at all: only their numbers tell.
+    assert_eq!(scatter(&[("d0", even), ("d1", Drops { number: 2, sum: 2 })]).wrongs(), [Wrong::HalfTransfer]);
+}
+
+#[test]
+fn a_balance_with_a_tape_that_agrees_is_held_against_what_completed() {
+    // Both accounts have a transfer more than anybody asked for: their tapes agree, and money is conserved.
+    let run = transfer().tape("a", -14, &[SENT, SENT]).tape("b", 14, &[RECEIVED, RECEIVED]);
+    assert_eq!(run.wrongs(), [Wrong::Doubled, Wrong::Money]);
+}
+
+#[test]
+fn the_result_of_another_command_is_named() {
+    let mut run = notes().tape("a", 0, &NOTES);
+    let result = |of: &str| json!({ "status": "completed", "result": { "mark": of, "length": 2 } });
+    run.0.requests.insert("r1".into(), result("c0-1"));
+    assert_eq!(run.wrongs(), []);
+    run.0.requests.insert("r1".into(), result("c0-0"));
+    assert_eq!(run.wrongs(), [Wrong::OthersResult]);
+
+    let mut run = notes().tape("a", 0, &NOTES);
+    let (mark, request, of) = ("c0-1".to_owned(), "r1".to_owned(), Some("c0-0".to_owned()));
+    run.0.history.push(Event::Promised { mark, request, tries: 1, ended: None, of, at: 30 });
+    assert_eq!(run.wrongs(), [Wrong::OthersResult]);
+
+    let mut run = Run::new(&[("a", Command::Refuse { mark: "c0-0".into() }, "failed")]).tape("a", 0, &[]);
+    run = run.ledger(1, 0);
+    for ledger in [&mut run.0.ledger, &mut run.0.audit] {
+        (ledger["failed"], ledger["cancelled"]) = (json!(1), json!(0));
+    }
+    let failed = |message: &str| json!({ "status": "failed", "error": { "code": "refused", "message": message } });
+    run.0.requests.insert("r0".into(), failed("c0-0: never"));
+    assert_eq!(run.wrongs(), []);
+    run.0.requests.insert("r0".into(), failed("c0-1: never"));
+    assert_eq!(run.wrongs(), [Wrong::OthersResult]);
 }

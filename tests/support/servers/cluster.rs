@@ -59,16 +59,77 @@ impl RedisCluster {
 
     /// The index of the node that owns a key's slot.
     pub fn owner(&self, key: &str) -> usize {
-        let slot: u32 = self.nodes[0].cli(&["cluster", "keyslot", key]).parse().expect("a slot");
+        let slot = self.slot(key);
         let owns = |node: &Redis| {
             // A line of `cluster nodes` about the node asked: "… myself,master … connected 0-5460 …"
-            let known = node.cli(&["cluster", "nodes"]);
-            let mine = known.lines().find(|line| line.contains("myself")).expect("it knows itself");
+            let known = node.try_cli(&["cluster", "nodes"]).unwrap_or_default();
+            let mine = known.lines().find(|line| line.contains("myself")).unwrap_or_default();
             mine.split_whitespace().skip(8).any(|range| {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
                 first.parse().is_ok_and(|first: u32| first <= slot) && last.parse().is_ok_and(|last: u32| slot <= last)
             })
         };
         self.nodes.iter().position(owns).expect("every slot has an owner")
+    }
+
+    /// The slot of a key.
+    pub fn slot(&self, key: &str) -> u32 {
+        let slots = self.nodes.iter().find_map(|node| node.try_cli(&["cluster", "keyslot", key]).ok());
+        slots.and_then(|slot| slot.parse().ok()).expect("a slot")
+    }
+
+    /// Begins to move a key's slot to another node: from now on both may be asked for it.
+    pub fn begin_move(&self, key: &str, to: usize) -> Move<'_> {
+        let (slot, from) = (self.slot(key).to_string(), self.owner(key));
+        assert!(from != to, "it is there already");
+        let ids = [from, to].map(|node| self.nodes[node].cli(&["cluster", "myid"]));
+        self.nodes[to].cli(&["cluster", "setslot", &slot, "importing", &ids[0]]);
+        self.nodes[from].cli(&["cluster", "setslot", &slot, "migrating", &ids[1]]);
+        Move { cluster: self, slot, from, to, id: ids[1].clone(), split: Vec::new() }
+    }
+}
+
+/// A slot on its way to another node.
+pub struct Move<'a> {
+    cluster: &'a RedisCluster,
+    slot: String,
+    from: usize,
+    to: usize,
+    id: String,
+    /// Keys that were on both sides: those that use it have split it.
+    pub split: Vec<String>,
+}
+
+impl Move<'_> {
+    /// Moves at most so many keys; `false` when none was left.
+    pub fn some(&mut self, keys: usize) -> bool {
+        let found = self.cluster.nodes[self.from].cli(&["cluster", "getkeysinslot", &self.slot, &keys.to_string()]);
+        let port = self.cluster.nodes[self.to].port().to_string();
+        let keys: Vec<&str> = found.lines().filter(|key| !key.is_empty()).collect();
+        for key in &keys {
+            let migrate = |more: &[&str]| {
+                let mut arguments = vec!["migrate", "127.0.0.1", &port, "", "0", "5000"];
+                arguments.extend(more);
+                arguments.extend(["keys", key]);
+                self.cluster.nodes[self.from].try_cli(&arguments)
+            };
+            if migrate(&[]).is_err_and(|error| error.contains("BUSYKEY")) {
+                self.split.push((*key).to_owned());
+                // Somebody has to win, or the slot would never be whole again.
+                let _ = migrate(&["replace"]);
+            }
+        }
+        !keys.is_empty()
+    }
+
+    /// Moves what is left and tells every node; answers the keys that were on both sides.
+    pub fn end(mut self) -> Vec<String> {
+        while self.some(100) {}
+        let first = [self.to, self.from];
+        let others = (0..self.cluster.nodes.len()).filter(|node| !first.contains(node));
+        for node in first.into_iter().chain(others) {
+            self.cluster.nodes[node].cli(&["cluster", "setslot", &self.slot, "node", &self.id]);
+        }
+        self.split
     }
 }

@@ -4,7 +4,9 @@
 //! the test: a promise that was not tested is not kept.
 
 pub mod cluster;
+pub mod members;
 pub mod mongo;
+pub mod pair;
 pub mod parts;
 pub mod port;
 pub mod process;
@@ -12,8 +14,10 @@ pub mod proxy;
 pub mod redis;
 
 pub use cluster::RedisCluster;
+pub use members::Members;
 pub use mongo::Mongo;
-pub use proxy::Proxy;
+pub use pair::Pair;
+pub use proxy::{Proxy, Way};
 pub use redis::{Redis, RedisSetup};
 
 /// A server that all tests share, started by `tests/servers`.

@@ -17,9 +17,9 @@ pub struct Mongo {
 }
 
 /// A server we started.
-struct Own {
-    process: Process,
-    port: u16,
+pub(super) struct Own {
+    pub(super) process: Process,
+    pub(super) port: u16,
     replica_set: bool,
 }
 
@@ -119,7 +119,20 @@ pub fn direct(address: &str) -> String {
 
 impl Own {
     fn start(replica_set: bool) -> Self {
-        let own = port::started("mongod", |port| {
+        let own = Self::launch(replica_set);
+        if replica_set {
+            let member = doc! { "_id": 0, "host": format!("127.0.0.1:{}", own.port) };
+            let config = doc! { "_id": "rs0", "members": [member] };
+            let made = own.run(doc! { "replSetInitiate": config });
+            made.unwrap_or_else(|error| panic!("no replica set: {error}\n{}", own.process.log()));
+        }
+        own.wait_writable();
+        own
+    }
+
+    /// A process that answers, and is not yet told what it is a member of.
+    pub(super) fn launch(replica_set: bool) -> Self {
+        port::started("mongod", |port| {
             let dir = TempDir::new().expect("a directory");
             let port_text = port.to_string();
             let path = dir.path().to_str().expect("UTF-8").to_owned();
@@ -131,25 +144,17 @@ impl Own {
             let arguments = arguments.into_iter().map(str::to_owned).collect();
             let mut own = Self { process: Process::start("mongod", dir, arguments), port, replica_set };
             own.answers().then_some(own)
-        });
-        if replica_set {
-            let member = doc! { "_id": 0, "host": format!("127.0.0.1:{}", own.port) };
-            let config = doc! { "_id": "rs0", "members": [member] };
-            let made = own.run(doc! { "replSetInitiate": config });
-            made.unwrap_or_else(|error| panic!("no replica set: {error}\n{}", own.process.log()));
-        }
-        own.wait_writable();
-        own
+        })
     }
 
-    fn run(&self, command: Document) -> Result<Document, mongodb::error::Error> {
+    pub(super) fn run(&self, command: Document) -> Result<Document, mongodb::error::Error> {
         let url = direct(&format!("127.0.0.1:{}", self.port)) + "&serverSelectionTimeoutMS=5000";
         run(&url, "admin", command)
     }
 
     /// Waits until it answers; and that it is this process which does, not one that took the port a
     /// moment before. `false` when it ended instead.
-    fn answers(&mut self) -> bool {
+    pub(super) fn answers(&mut self) -> bool {
         let port = self.port;
         // The driver would look again only after half a second.
         if !self.process.becomes("listening", |_| TcpStream::connect(("127.0.0.1", port)).is_ok()) {

@@ -42,6 +42,11 @@ impl Process {
         self.child = Some(child.unwrap_or_else(|e| panic!("{} does not start: {e}", self.program)));
     }
 
+    /// Whether it was started and not killed since.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.program)).id()

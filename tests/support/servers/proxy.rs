@@ -1,23 +1,26 @@
-//! A TCP proxy that does what networks do: cut connections, refuse them, be slow, be silent.
+//! A TCP proxy that does what networks do: cut connections, refuse them, be slow, be silent, in one direction
+//! or in both.
+
+mod pump;
 
 use std::{
-    collections::HashMap,
-    io::{Read, Write},
+    collections::{HashMap, HashSet},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard,
-        mpsc::{self, Receiver, SyncSender},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
 };
 
 use super::{super::eventually, port};
 
-/// How much is on its way in one direction before the sender has to wait: chunks of this size …
-const CHUNK: usize = 64 << 10;
-/// … and so many of them.
-const CHUNKS: usize = 64;
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What clients ask.
+    ToServer,
+    /// What they are answered.
+    ToClient,
+}
 
 /// A proxy in front of one server, on loopback; gone when dropped.
 pub struct Proxy {
@@ -26,14 +29,24 @@ pub struct Proxy {
 }
 
 struct Shared {
-    upstream: String,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
+    upstream: String,
     mode: Mode,
-    delay: Duration,
+    /// How much later whatever arrives leaves: to the server, to the client.
+    delay: [Duration; 2],
+    /// The direction in which everything is thrown away.
+    lossy: Option<Way>,
+    /// A request of at least so many bytes is cut in its middle.
+    large: Option<usize>,
+    /// With such words a client makes its connection one of those that suffer; without any all do.
+    words: &'static [&'static str],
+    suffering: HashSet<u64>,
+    /// The connections that have lost something: they are of no use any more.
+    robbed: HashSet<u64>,
     /// Whoever listens while this is another number stops: each [`Proxy::heal`] listens anew.
     listener: u64,
     /// Both ends of every open connection.
@@ -51,9 +64,20 @@ enum Mode {
 impl Proxy {
     /// Listens in front of `upstream`, such as `127.0.0.1:7001`.
     pub fn start(upstream: &str) -> Self {
-        let state = State { mode: Mode::Open, delay: Duration::ZERO, listener: 0, open: HashMap::new(), accepted: 0 };
-        let shared = Shared { upstream: upstream.to_owned(), state: Mutex::new(state), changed: Condvar::new() };
-        let shared = Arc::new(shared);
+        let state = State {
+            upstream: upstream.to_owned(),
+            mode: Mode::Open,
+            delay: [Duration::ZERO; 2],
+            lossy: None,
+            large: None,
+            words: &[],
+            suffering: HashSet::new(),
+            robbed: HashSet::new(),
+            listener: 0,
+            open: HashMap::new(),
+            accepted: 0,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let port = port::started("a proxy", |port| {
             let listener = TcpListener::bind(("127.0.0.1", port)).ok()?;
             listen(shared.clone(), listener, 0);
@@ -101,8 +125,24 @@ impl Proxy {
         eventually("the proxy to refuse", || TcpStream::connect(("127.0.0.1", self.port)).err());
     }
 
-    /// Takes connections and forwards, at once, after [`cut`](Self::cut) or [`stall`](Self::stall);
-    /// what was held back arrives now.
+    /// Closes all connections that suffer, with whatever is on its way in them, and takes new ones.
+    pub fn hang_up(&self) {
+        let mut state = self.shared.lock();
+        let open: Vec<u64> = state.open.keys().copied().filter(|connection| state.suffers(*connection)).collect();
+        open.into_iter().for_each(|connection| state.close(connection));
+        self.shared.changed.notify_all();
+    }
+
+    /// Until it is healed only connections on which one of these words was said from now on are slow, lossy or
+    /// hung up: such as those that write.
+    pub fn only(&self, words: &'static [&'static str]) {
+        let mut state = self.shared.lock();
+        state.words = words;
+        state.suffering.clear();
+    }
+
+    /// Takes connections and forwards, at once, after [`cut`](Self::cut), [`stall`](Self::stall) and all else;
+    /// what was held back arrives now. Connections that lost something are closed.
     pub fn heal(&self) {
         let mut state = self.shared.lock();
         if state.mode == Mode::Cut {
@@ -110,13 +150,41 @@ impl Proxy {
             listen(self.shared.clone(), listener, state.listener);
         }
         state.mode = Mode::Open;
-        state.delay = Duration::ZERO;
+        state.delay = [Duration::ZERO; 2];
+        (state.lossy, state.large) = (None, None);
+        for connection in std::mem::take(&mut state.robbed) {
+            state.close(connection);
+        }
+        state.words = &[];
+        state.suffering.clear();
         self.shared.changed.notify_all();
     }
 
     /// Whatever arrives from now on leaves later, in both directions. The bandwidth stays.
     pub fn delay(&self, each_way: Duration) {
-        self.shared.lock().delay = each_way;
+        self.shared.lock().delay = [each_way; 2];
+    }
+
+    /// The same in one direction.
+    pub fn delay_one(&self, way: Way, by: Duration) {
+        self.shared.lock().delay[way as usize] = by;
+    }
+
+    /// Throws away whatever would leave in this direction from now on. The connections stay until it is healed:
+    /// only then do those that lost something end.
+    pub fn lose(&self, way: Way) {
+        self.shared.lock().lossy = Some(way);
+    }
+
+    /// Whenever a client sends at least so many bytes at once, the server gets half of them and the connection
+    /// is closed. At most 64 KiB can be one piece.
+    pub fn cut_large(&self, least: usize) {
+        self.shared.lock().large = Some(least.max(2));
+    }
+
+    /// Connects new clients with this server instead. Whoever is connected stays where it is.
+    pub fn lead_to(&self, upstream: &str) {
+        self.shared.lock().upstream = upstream.to_owned();
     }
 
     /// Keeps all connections, takes new ones, and forwards nothing, as a network that swallows.
@@ -159,7 +227,26 @@ impl Shared {
 
 impl State {
     fn close_all(&mut self) {
-        for end in self.open.drain().flat_map(|(_, ends)| ends) {
+        let open: Vec<u64> = self.open.keys().copied().collect();
+        open.into_iter().for_each(|connection| self.close(connection));
+        self.robbed.clear();
+    }
+
+    /// Whether what is wrong is wrong with this connection.
+    fn suffers(&self, connection: u64) -> bool {
+        self.words.is_empty() || self.suffering.contains(&connection)
+    }
+
+    /// Notes what a client said.
+    fn heard(&mut self, connection: u64, bytes: &[u8]) {
+        let says = |word: &&str| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+        if !self.words.is_empty() && !self.suffering.contains(&connection) && self.words.iter().any(says) {
+            self.suffering.insert(connection);
+        }
+    }
+
+    fn close(&mut self, connection: u64) {
+        for end in self.open.remove(&connection).into_iter().flatten() {
             // It may be closed already.
             let _ = end.shutdown(Shutdown::Both);
         }
@@ -180,7 +267,8 @@ fn listen(shared: Arc<Shared>, listener: TcpListener, turn: u64) {
 
 /// Connects a client with the server; closes it when the server cannot be reached.
 fn connect(shared: &Arc<Shared>, client: TcpStream, turn: u64) {
-    let Some(server) = server(&shared.upstream) else { return };
+    let upstream = shared.lock().upstream.clone();
+    let Some(server) = server(&upstream) else { return };
     let both = |stream: &TcpStream| {
         stream.set_nodelay(true)?;
         Ok::<_, std::io::Error>((stream.try_clone()?, stream.try_clone()?))
@@ -196,57 +284,11 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, turn: u64) {
     drop(state);
     // A connection is over when both of its directions are.
     let both = Arc::new(());
-    pump(shared.clone(), connection, both.clone(), from_client, to_server);
-    pump(shared.clone(), connection, both, from_server, to_client);
+    pump::start(shared.clone(), connection, both.clone(), Way::ToServer, from_client, to_server);
+    pump::start(shared.clone(), connection, both, Way::ToClient, from_server, to_client);
 }
 
 fn server(upstream: &str) -> Option<TcpStream> {
     let address: SocketAddr = upstream.parse().expect("an address such as 127.0.0.1:7001");
     TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()
-}
-
-/// One direction: one thread reads and notes when it is due, one writes when it is.
-fn pump(shared: Arc<Shared>, connection: u64, both: Arc<()>, from: TcpStream, to: TcpStream) {
-    let (read, due) = mpsc::sync_channel(CHUNKS);
-    let reader = shared.clone();
-    thread::spawn(move || read_all(&reader, from, &read));
-    thread::spawn(move || {
-        write_all(&shared, connection, &to, &due);
-        // Whoever is second finds itself alone.
-        if Arc::into_inner(both).is_some() {
-            let ends = shared.lock().open.remove(&connection);
-            for end in ends.into_iter().flatten() {
-                let _ = end.shutdown(Shutdown::Both);
-            }
-        }
-    });
-}
-
-fn read_all(shared: &Shared, mut from: TcpStream, read: &SyncSender<(Instant, Vec<u8>)>) {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let length = from.read(&mut buffer).unwrap_or(0);
-        let due = Instant::now() + shared.lock().delay;
-        // Nothing at all stands for the end.
-        if read.send((due, buffer[..length].to_vec())).is_err() || length == 0 {
-            return;
-        }
-    }
-}
-
-fn write_all(shared: &Shared, connection: u64, mut to: &TcpStream, due: &Receiver<(Instant, Vec<u8>)>) {
-    while let Ok((due, bytes)) = due.recv() {
-        if !shared.wait(connection, due) {
-            return;
-        }
-        if bytes.is_empty() {
-            let _ = to.shutdown(Shutdown::Write);
-            return;
-        }
-        if to.write_all(&bytes).is_err() {
-            // What it would answer is lost as well.
-            let _ = to.shutdown(Shutdown::Both);
-            return;
-        }
-    }
 }

@@ -1,15 +1,17 @@
 //! A private Redis or Valkey.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::{parts, port, process::Process};
+use super::{super::eventually, parts, port, process::Process};
 
 /// Which server, and how it is configured: an append-only file, nothing evicted.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ impl RedisSetup {
             ("appendonly", "yes"),
             ("appendfsync", "always"),
             ("save", ""),
+            // A copy of its append-only file is of one file that only grows.
+            ("auto-aof-rewrite-percentage", "0"),
             ("maxmemory-policy", "noeviction"),
             ("bind", "127.0.0.1"),
         ];
@@ -120,6 +124,38 @@ impl Redis {
         assert!(self.process.becomes("ready again", |process| ready(process, port)), "{}", self.process.log());
     }
 
+    /// What its append-only file holds now, for [`roll_back`](Self::roll_back).
+    pub fn keep(&self) -> Kept {
+        let kept = TempDir::new().expect("a directory");
+        copy(&self.log_dir(), kept.path());
+        Kept(kept)
+    }
+
+    /// Kills it, as its machine died, and starts it with what it had when this was kept; waits until it has
+    /// loaded that.
+    pub fn roll_back(&mut self, kept: &Kept) {
+        self.process.kill();
+        let log = self.log_dir();
+        fs::remove_dir_all(&log).expect("it had one");
+        fs::create_dir(&log).expect("a directory");
+        copy(kept.0.path(), &log);
+        self.restart();
+    }
+
+    fn log_dir(&self) -> PathBuf {
+        self.process.dir().join("appendonlydir")
+    }
+
+    /// Makes it a replica of the server at a port, and waits until it has what that one has.
+    pub fn follow(&self, port: u16) {
+        self.cli(&["replicaof", "127.0.0.1", &port.to_string()]);
+        eventually("the replica to follow", || {
+            let info = self.try_cli(&["info", "replication"]).ok()?;
+            let says = |line: &str| info.lines().any(|other| other.trim_end() == line);
+            (says("master_link_status:up") && says("master_sync_in_progress:0")).then_some(())
+        });
+    }
+
     /// Stops it where it is, with its connections open.
     pub fn pause(&self) {
         self.process.pause();
@@ -153,8 +189,19 @@ impl Redis {
     }
 }
 
+/// An append-only file as it once was.
+pub struct Kept(TempDir);
+
+/// Copies the files of a directory. One that grows meanwhile is copied up to some length of that time.
+fn copy(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).expect("a directory").flatten() {
+        // What is temporary may be gone.
+        let _ = fs::copy(file.path(), to.join(file.file_name()));
+    }
+}
+
 /// Runs `redis-cli` against a port of this machine.
-pub(super) fn redis_cli(port: u16, arguments: &[&str]) -> Result<String, String> {
+pub fn redis_cli(port: u16, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(parts::program("redis-cli"));
     // -e: an error is an exit code, too.
     let output = command.args(["-e", "-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments).output();

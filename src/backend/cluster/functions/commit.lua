@@ -17,6 +17,16 @@ local function deferred(p, number, whole)
   return record and record[6]
 end
 
+-- Corrects the homes in a list that names every message with its home, so many values each: a server that lost the
+-- deferring of a message, or its waking, has it where it was before.
+local function rehome(p, list, each)
+  for i = 1, #list, each do
+    local n, kept = list[i], redis.call('HEXISTS', p .. ':deferred', str(list[i])) == 1
+    if list[i + 1] == 1 and not kept and in_mailbox(p, n) then list[i + 1] = 0 end
+    if list[i + 1] == 0 and kept then list[i + 1] = 1 end
+  end
+end
+
 -- Applies one commit {done deferred parked outbox kind key at journals alone recorded}: all of it, or
 -- nothing when the message whose number is answered is gone; 0 when it was applied. The last three are
 -- there where a commit has to do with journals: what is written to them, deferred messages that their
@@ -25,6 +35,11 @@ end
 local function apply_one(p, c, head, out, rest)
   local done, later, parked, outbox, kind, key, at = c[1], c[2], c[3], c[4], c[5], c[6], c[7]
   local mail, moved, written, there = {}, {}, c[8], nil
+  if rest then
+    rehome(p, done, 6)
+    rehome(p, later, 5)
+    rehome(p, parked, 2)
+  end
   -- First what can refuse: every message must be where it was, or another one has ended it.
   if written then
     local gone
