@@ -15,7 +15,7 @@ use greenroom::{
     testing::Which,
 };
 use serde_json::value::to_raw_value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::support::{
     PATIENCE,
@@ -23,18 +23,22 @@ use crate::support::{
 };
 
 /// Lets a handler wait for the test, and the test for the handler.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Gate {
     began: Arc<Notify>,
-    open: Arc<Notify>,
+    open: Arc<Semaphore>,
 }
 
 impl Gate {
+    fn closed() -> Self {
+        Self { began: Arc::default(), open: Arc::new(Semaphore::new(0)) }
+    }
+
     /// `0` waits, everything else does not.
     async fn pass(&self, number: u64) {
         if number == 0 {
             self.began.notify_one();
-            self.open.notified().await;
+            self.open.acquire().await.unwrap().forget();
         }
     }
 }
@@ -145,14 +149,14 @@ fn json(view: &View) -> serde_json::Value {
 fn what_was_answered_before_redis_knew_is_what_the_next_owner_makes_true() {
     let stage = Stage::new(1);
     actix::System::new().block_on(async {
-        let gate = Gate::default();
+        let gate = Gate::closed();
         let old = stage.node(stage.way.url("redis"), &gate).await;
         assert_eq!(old.ask(Tally::at("a"), 1).await.unwrap(), [1]);
         let mut accepted = accept::<Tally>(&old, "a", 0).await;
         gate.began.notified().await;
         // From here on Redis hears nothing of this node any more.
         stage.way.stall();
-        gate.open.notify_one();
+        gate.open.add_permits(1);
         let answer = told(&mut accepted).await;
         assert_eq!((answer.status, answer.result.as_ref().unwrap().get()), (State::Completed, "[1,0]"));
         // Whoever was told may look, and may not cancel.
@@ -189,7 +193,7 @@ fn apart() -> (String, String) {
 fn what_redis_alone_decides_is_answered_when_redis_has_it() {
     let stage = Stage::new(2);
     actix::System::new().block_on(async {
-        let (gate, (tally, echo)) = (Gate::default(), apart());
+        let (gate, (tally, echo)) = (Gate::closed(), apart());
         let node = stage.node(stage.way.url("redis"), &gate).await;
         // Both actors are in memory, so that neither needs Redis to begin.
         node.ask(Tally::at(tally.as_str()), 1).await.unwrap();
@@ -199,7 +203,7 @@ fn what_redis_alone_decides_is_answered_when_redis_has_it() {
         let mut stateful = accept::<Tally>(&node, &tally, 0).await;
         gate.began.notified().await;
         stage.way.stall();
-        gate.open.notify_waiters();
+        gate.open.add_permits(2);
         assert_eq!(told(&mut stateful).await.result.unwrap().get(), "[1,0]");
         assert!(stateless.ended.as_mut().unwrap().try_recv().is_err(), "nothing has decided it");
         stage.way.heal();
@@ -213,7 +217,7 @@ fn what_redis_alone_decides_is_answered_when_redis_has_it() {
 fn nobody_is_told_out_of_turn() {
     let stage = Stage::new(1);
     actix::System::new().block_on(async {
-        let gate = Gate::default();
+        let gate = Gate::closed();
         let node = stage.node(stage.way.url("redis"), &gate).await;
         node.ask(Tally::at("a"), 1).await.unwrap();
         let mut running = accept::<Tally>(&node, "a", 0).await;
@@ -223,7 +227,7 @@ fn nobody_is_told_out_of_turn() {
         for number in [2, BROKEN, 3] {
             all.push(accept::<Tally>(&node, "a", number).await);
         }
-        gate.open.notify_one();
+        gate.open.add_permits(1);
         told(&mut running).await;
         // What Redis has to know takes long enough that an answer which does not wait for it comes first.
         stage.way.delay(Duration::from_millis(150));
