@@ -5,23 +5,27 @@ use std::{collections::BTreeMap, sync::Arc};
 use fred::{interfaces::ClientLike, types::Value};
 use greenroom::{
     Address,
-    backend::{Append, Appended, Backend, cluster::Cluster},
+    backend::{
+        Append, Appended, Backend,
+        cluster::{Cluster, Options},
+    },
     testing::Which,
 };
 use serde_json::json;
 
 use crate::{
-    expected::{Expected, LATE},
+    expected::{Expected, LATE, position},
     fixture::{self, command},
-    handled::{envelope, handled, message, node},
+    handled::{self, envelope, handled, node},
     offline::{everywhere, options},
     old::Old,
+    snapshot::message,
 };
 
 /// Messages that the older build accepts before: more than one call carries.
 const BEFORE: u64 = 60;
 /// Rounds of messages that are accepted meanwhile.
-const ROUNDS: u64 = 30;
+const ROUNDS: usize = 30;
 
 /// Actors that get messages from the test: some that have messages in the fixture, and new ones.
 fn addresses() -> Vec<String> {
@@ -44,12 +48,26 @@ async fn append_before(old: &Old, expected: &mut Expected) {
     }
 }
 
-async fn append_meanwhile(client: Arc<dyn Backend>, late: &mut BTreeMap<String, Vec<u64>>) {
-    for number in (LATE + BEFORE..).take(ROUNDS as usize) {
-        let batch: Vec<Append> = late.keys().map(|address| message(address, number as u32)).collect();
+async fn append_meanwhile(client: Arc<dyn Backend>, late: &mut BTreeMap<String, Vec<u64>>, rounds: usize) {
+    let next = late.values().flatten().max().unwrap() + 1;
+    for number in (next..).take(rounds) {
+        let batch: Vec<Append> = late.keys().map(|address| handled::message(address, number as u32)).collect();
         for (appended, numbers) in client.append(batch).await.into_iter().zip(late.values_mut()) {
             assert!(matches!(appended, Ok(Appended::New(_))), "{appended:?}");
             numbers.push(number);
+        }
+    }
+}
+
+/// Whatever the partitions' format is, what has ended and what waits is found, and everything adds up.
+async fn found(backend: &Arc<dyn Backend>, options: &Options, expected: &Expected, format: &str) {
+    let found = Cluster::check(options.clone()).unwrap();
+    assert!(found.mismatches.is_empty(), "{:?}", found.mismatches);
+    for partition in found.partitions {
+        assert_eq!(partition.format, format, "{partition:?}");
+        let messages = &expected.snapshot[&format!("{} messages", partition.partition)];
+        for (at, known) in messages.as_object().unwrap() {
+            assert_eq!(message(backend, position(at)).await.as_ref(), Some(known), "{at}");
         }
     }
 }
@@ -65,11 +83,11 @@ async fn upgraded(which: Which) {
     let mark = "format 2: this build is too old for it";
     command(&old.redis, "HSET", vec![meta.into(), "resizing".into(), mark.into()]).await;
     let client: Arc<dyn Backend> = Arc::new(Cluster::open(options.clone()).unwrap());
-    // What has ended, and what waits, is found before anything is carried.
-    let known = Cluster::check(options.clone()).unwrap();
-    assert!(known.mismatches.is_empty() && known.partitions.iter().all(|found| found.format == "1"), "{known:?}");
+    found(&client, &options, &expected, "1").await;
     let mut late = std::mem::take(&mut expected.late);
-    let (first, ()) = futures_util::join!(node(&options), append_meanwhile(client, &mut late));
+    append_meanwhile(client.clone(), &mut late, 1).await;
+    found(&client, &options, &expected, "1 → 2").await;
+    let (first, ()) = futures_util::join!(node(&options), append_meanwhile(client, &mut late, ROUNDS));
     expected.late = late;
     handled(&options, &expected).await;
     first.drain(std::time::Duration::from_secs(5)).await;

@@ -20,23 +20,8 @@ pub(crate) async fn snapshot(backend: &Arc<dyn Backend>, of: &Expected) -> BTree
         let (mut known, mut last) = (BTreeMap::new(), 0);
         loop {
             let position = Position::new(partition, last + 1);
-            let found = match backend.lookup(position).await.unwrap() {
-                Lookup::Unknown => break,
-                // They are many, and all alike.
-                Lookup::Expired => None,
-                Lookup::Waiting(stored) => Some(waiting(&stored)),
-                Lookup::Ended(ended) => {
-                    Some(json!({ "ended": ended.status, "at": ended.ended, "attempts": ended.attempts,
-                    "reply": ended.reply, "error": ended.error }))
-                }
-                Lookup::Dead(dead) => Some(json!({ "dead": dead })),
-                Lookup::Lost => Some(json!("lost")),
-            };
-            if let Some(mut found) = found {
-                let journal = backend.journal(position).await.unwrap();
-                if !journal.is_empty() {
-                    found["journal"] = journal.iter().map(|entry| STANDARD.encode(entry)).collect();
-                }
+            let Some(found) = message(backend, position).await else { break };
+            if !found.is_null() {
                 known.insert(position.to_string(), found);
             }
             last += 1;
@@ -77,6 +62,25 @@ pub(crate) async fn snapshot(backend: &Arc<dyn Backend>, of: &Expected) -> BTree
         seen.insert(format!("sessions of {user}"), json!([sessions, backend.session_era(user.clone()).await.unwrap()]));
     }
     seen
+}
+
+/// What became of a message, with its journal; nothing when there is none yet, null when it is forgotten.
+pub(crate) async fn message(backend: &Arc<dyn Backend>, position: Position) -> Option<Value> {
+    let mut found = match backend.lookup(position).await.unwrap() {
+        Lookup::Unknown => return None,
+        // They are many, and all alike.
+        Lookup::Expired => return Some(Value::Null),
+        Lookup::Waiting(stored) => waiting(&stored),
+        Lookup::Ended(ended) => json!({ "ended": ended.status, "at": ended.ended, "attempts": ended.attempts,
+            "reply": ended.reply, "error": ended.error }),
+        Lookup::Dead(dead) => json!({ "dead": dead }),
+        Lookup::Lost => json!({ "lost": true }),
+    };
+    let journal = backend.journal(position).await.unwrap();
+    if !journal.is_empty() {
+        found["journal"] = journal.iter().map(|entry| STANDARD.encode(entry)).collect();
+    }
+    Some(found)
 }
 
 /// Format 1 could not say that anything was lost.
