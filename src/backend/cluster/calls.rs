@@ -18,7 +18,15 @@ pub(super) struct Calls<T> {
     /// Queues of partitions without a call on its way.
     turns: Turns<Option<Tenant>, Queue>,
     /// Queues of the others.
-    held: HashMap<u16, Vec<Queue>>,
+    held: HashMap<u16, Held>,
+}
+
+/// Queues of a partition that has a call on its way.
+#[derive(Default)]
+struct Held {
+    /// The one that the call was taken from, if there is more in it: the others go first.
+    served: Option<Queue>,
+    waiting: Vec<Queue>,
 }
 
 /// A call that may go: its partition, how many messages it is, and what they are.
@@ -40,7 +48,7 @@ impl<T> Calls<T> {
     pub(super) fn push(&mut self, queue: Queue, weight: usize, item: T) {
         let items = self.queues.entry(queue).or_insert_with(|| {
             match self.held.get_mut(&queue.1) {
-                Some(held) => held.push(queue),
+                Some(held) => held.waiting.push(queue),
                 None => self.turns.push(queue.0, queue),
             }
             VecDeque::new()
@@ -54,7 +62,7 @@ impl<T> Calls<T> {
         let queue = loop {
             let queue = self.turns.pop()?;
             match self.held.get_mut(&queue.1) {
-                Some(held) => held.push(queue),
+                Some(held) => held.waiting.push(queue),
                 None => break queue,
             }
         };
@@ -64,20 +72,18 @@ impl<T> Calls<T> {
             weight += weighs;
             items.push(item);
         }
-        let rest = match queued.is_empty() {
-            true => {
-                self.queues.remove(&queue);
-                Vec::new()
-            }
-            false => vec![queue],
-        };
-        self.held.insert(queue.1, rest);
+        let served = (!queued.is_empty()).then_some(queue);
+        if served.is_none() {
+            self.queues.remove(&queue);
+        }
+        self.held.insert(queue.1, Held { served, waiting: Vec::new() });
         Some(Call { partition: queue.1, weight, items })
     }
 
     /// A partition's call has been answered.
     pub(super) fn answered(&mut self, partition: u16) {
-        for queue in self.held.remove(&partition).unwrap_or_default() {
+        let Held { served, waiting } = self.held.remove(&partition).unwrap_or_default();
+        for queue in waiting.into_iter().chain(served) {
             self.turns.push(queue.0, queue);
         }
     }

@@ -2,10 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use fred::types::Value;
+
 use super::{
     Cluster, Core, append, encode,
     pack::Packer,
-    redis::{Fault, arg, int, list, number},
+    redis::{Fault, Repeat, arg, int, list, number},
 };
 use crate::{
     address::Address,
@@ -18,6 +20,17 @@ use crate::{
 const PAGE: u64 = 4 << 20;
 
 impl Core {
+    /// Reads what an owner is going to act on: what was read is as durable as configured then, whoever put it there
+    /// and whatever became of that call. Else a state could hold the effect of a message that its server loses, and
+    /// that its client, who was not told that it was accepted, sends again.
+    pub(super) async fn look_durably(&self, partition: u16, name: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        if self.durable.wait().is_none() {
+            return self.redis.look(partition, name, args).await;
+        }
+        let (lane, key) = (self.redis.lane(partition), self.redis.key(partition));
+        self.redis.write(lane, &key, (name, args), Repeat::Safe, &self.durable).await
+    }
+
     /// Messages in a mailbox after a number, up to another one. Where this node owns the partition, the lease is
     /// looked at too: an owner that has nothing to do finds so that it is one no more.
     pub(super) async fn letters(
@@ -32,7 +45,7 @@ impl Core {
         let owner = if epoch == 0 { String::new() } else { epoch.to_string() };
         let to = to.map_or_else(String::new, |to| to.to_string());
         let args = vec![number(owner), number(after), number(to), number(limit), number(PAGE)];
-        let found = match self.redis.look(partition, "read", args).await {
+        let found = match self.look_durably(partition, "read", args).await {
             Err(Fault::Cold) => {
                 self.warm(partition).await?;
                 return Err(Fault::Stale.into());
@@ -101,7 +114,7 @@ impl Mailbox for Cluster {
             if let Some(from) = from {
                 args.extend([number(from.due), arg(encode::tied(from.tie))]);
             }
-            let answer = list(self.core.redis.look(partition, "due", args).await?);
+            let answer = list(self.core.look_durably(partition, "due", args).await?);
             let next = answer.first().map(int).filter(|next| *next >= 0);
             Ok(Due { messages: encode::deferreds(partition, answer.get(1..).unwrap_or_default()), next })
         })
@@ -115,7 +128,7 @@ impl Mailbox for Cluster {
         let partition = address.partition(self.core.options.partitions);
         let args = vec![arg(format!("{}/{}", address.kind(), address.key())), number(from.number()), number(limit)];
         Box::pin(async move {
-            let answer = list(self.core.redis.look(partition, "parked", args).await?);
+            let answer = list(self.core.look_durably(partition, "parked", args).await?);
             Ok(encode::deferreds(partition, &answer))
         })
     }

@@ -24,7 +24,7 @@ use tracing::warn;
 use super::{
     Core, Fault,
     append::{Delivery, Item, NotReceived},
-    encode::{self, Parcel},
+    encode,
     parcels::{Leaving, Parcels},
     redis::{int, list, number, raw},
 };
@@ -185,7 +185,7 @@ async fn refill(core: &Core, partition: u16, epoch: u64, after: u64) -> Result<(
     let place = &core.places[usize::from(partition)];
     place.outbox.lock().begin();
     let args = [epoch, after, PAGE as u64, PAGE_BYTES as u64].map(number).into();
-    let page = list(core.redis.look(partition, "leaving", args).await?);
+    let page = list(core.look_durably(partition, "leaving", args).await?);
     let mut found = Vec::with_capacity(page.len() / 2);
     for pair in page.chunks_exact(2) {
         let serial = int(&pair[0]) as u64;
@@ -196,11 +196,9 @@ async fn refill(core: &Core, partition: u16, epoch: u64, after: u64) -> Result<(
     Ok(())
 }
 
-/// `{to era seq head envelope}`
 fn read(serial: u64, packed: Vec<u8>) -> Option<Leaving> {
-    let (to, era, seq, head, bytes) = encode::leaving(&packed)?;
-    let envelope = serde_json::from_slice(&bytes).ok()?;
-    Some(Leaving { serial, era, seq, parcel: Parcel { to, head: head.into(), bytes: bytes.into(), envelope } })
+    let (era, seq, parcel) = encode::leaving(&packed)?;
+    Some(Leaving { serial, era, seq, parcel })
 }
 
 /// Sends parcels of one receiver and era.

@@ -64,8 +64,9 @@ impl Parcels {
             self.missed = true;
             return;
         }
-        let (serial, era, seq) = self.queues.get(&leaving.parcel.to).map_or((0, 0, 0), |queue| queue.last);
-        if leaving.era == era && leaving.seq > seq + 1 {
+        let queue = self.queues.get(&leaving.parcel.to);
+        let ((serial, era, seq), left) = queue.map_or(((0, 0, 0), false), |queue| (queue.last, queue.left.is_some()));
+        if leaving.era == era && leaving.seq > seq + 1 && !left {
             // Those between were put there by a commit whose answer is still on its way.
             return self.read_after(serial);
         }

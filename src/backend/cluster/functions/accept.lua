@@ -26,9 +26,9 @@ local function append(keys, args)
   local head = open_head(p, ACCEPTS, { 'run', 'owner', mine })
   local refused = barred(p, head)
   if refused then return refused end
+  local said = head[mine] and cmsgpack.unpack(head[mine])
+  if said and said[1] == args[3] then return { head.era, said[2], said[3] } end
   if args[4] == '1' then
-    local said = head[mine] and cmsgpack.unpack(head[mine])
-    if said and said[1] == args[3] then return { head.era, said[2], said[3] } end
     -- Serials rise. Where nothing is remembered of an earlier call, this one may have happened.
     local last = said and tonumber(said[1])
     if not last and args[3] ~= '1' or last and last > tonumber(args[3]) then return redis.error_reply(OVER) end
@@ -76,7 +76,7 @@ local function append(keys, args)
     end
     answers[#answers + 1] = answer
   end
-  local said = plain and { args[3], first, #answers } or { args[3], 0, answers }
+  said = plain and { args[3], first, #answers } or { args[3], 0, answers }
   close_book(p, head, { mine, cmsgpack.pack(said) })
   wake(p, head.owner, args[1], mail and head.last, timer)
   return { head.era, said[2], said[3] }
