@@ -123,6 +123,7 @@ fn help_teaches_by_example_under_the_products_own_name() {
         "paused",
         "cancel",
         "partitions",
+        "store",
         "sessions",
         "limits",
         "config check",
