@@ -268,6 +268,8 @@ pub(crate) struct PartitionView {
     failed: u64,
     dead: u64,
     cancelled: u64,
+    /// Accepted, and lost by a server that had not synced them.
+    lost: u64,
 }
 
 /// All partitions, by number.

@@ -11,18 +11,18 @@ use super::{
     *,
 };
 
-const KEY: &str = "thing/a";
+pub(super) const KEY: &str = "thing/a";
 
 /// Two nodes, `old` with the lease of the actor's partition and a message read, `new` without.
-struct Pair {
-    old: Arc<dyn Backend>,
-    new: Arc<dyn Backend>,
-    lease: Lease,
-    message: Stored,
-    options: greenroom::backend::cluster::Options,
+pub(super) struct Pair {
+    pub(super) old: Arc<dyn Backend>,
+    pub(super) new: Arc<dyn Backend>,
+    pub(super) lease: Lease,
+    pub(super) message: Stored,
+    pub(super) options: greenroom::backend::cluster::Options,
 }
 
-fn pair<F: Future<Output = ()>>(play: impl Fn(Pair) -> F) {
+pub(super) fn pair<F: Future<Output = ()>>(play: impl Fn(Pair) -> F) {
     let options = Options { partitions: 4, mailbox_bytes: BUDGET };
     for which in Which::ALL.into_iter().filter(|which| *which != Which::Embedded) {
         println!("against {which:?}");
@@ -50,7 +50,7 @@ fn pair<F: Future<Output = ()>>(play: impl Fn(Pair) -> F) {
 
 impl Pair {
     /// The new node takes over: the old one is given up, and does not know.
-    async fn take_over(&self) -> Lease {
+    pub(super) async fn take_over(&self) -> Lease {
         let held = self.new.acquire(self.lease.partition).await.unwrap();
         assert_eq!(held, Acquired::Held(self.old.me()), "the old node lives");
         let seen = self.new.beat().await.unwrap().into_iter().find(|member| member.id == self.old.me()).unwrap();
@@ -62,7 +62,7 @@ impl Pair {
     }
 
     /// What the old owner does with its message: state, result and two messages to other actors.
-    fn effect(&self, from: u64, text: &str) -> Commit {
+    pub(super) fn effect(&self, from: u64, text: &str) -> Commit {
         let mut all = commit(KEY);
         all.state = Some(StateWrite { from, doc: saved(text), fields: Vec::new() });
         all.done.push(done(&self.message));
@@ -78,7 +78,7 @@ impl Pair {
     }
 
     /// The effect happened once: state, result, and each receiver has one message.
-    async fn once(&self, text: &str) {
+    pub(super) async fn once(&self, text: &str) {
         arrived(&self.new, 3).await;
         assert_eq!(self.state().await, (1, saved(text)));
         let Lookup::Ended(ended) = self.new.lookup(self.message.position).await.unwrap() else { panic!("not ended") };
@@ -94,7 +94,7 @@ impl Pair {
 }
 
 /// One actor in each of two other partitions.
-fn receivers(partition: u16) -> Vec<String> {
+pub(super) fn receivers(partition: u16) -> Vec<String> {
     let mut names: Vec<(u16, String)> = Vec::new();
     for n in 0.. {
         let name = format!("thing/r{n}");
