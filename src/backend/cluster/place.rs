@@ -29,6 +29,8 @@ pub(super) struct Place {
     calls: Counter,
     /// Held while a group of commits does its part in Redis.
     pub(super) finishing: tokio::sync::Mutex<()>,
+    /// Held while the owner counts attempts, or cancels: the partition remembers the answer to its last call of each.
+    pub(super) asking: tokio::sync::Mutex<()>,
     /// Held while this node confirms the partition on a server that may have lost some of it.
     pub(super) warming: tokio::sync::Mutex<()>,
     redos: AtomicU64,

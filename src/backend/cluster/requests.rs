@@ -62,6 +62,7 @@ async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -
         let unclaimed: Vec<Address> = unclaimed.into_iter().collect();
         commit::claim(core, lease, &unclaimed).await?;
     }
+    let _one = place.asking.lock().await;
     let mut args = vec![number(lease.epoch), number(place.next_call()), number(now), arg(encode::cancelled(now))];
     args.extend(positions.iter().map(|position| number(position.number())));
     let answers = list(core.known(lease.partition, "cancel", args).await?);

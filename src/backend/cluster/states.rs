@@ -41,6 +41,7 @@ impl Commits for Cluster {
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
         Box::pin(async move {
             let place = &self.core.places[usize::from(lease.partition)];
+            let _one = place.asking.lock().await;
             let mut args = vec![number(lease.epoch), number(place.next_call())];
             args.extend(messages.iter().map(|(position, _)| number(position.number())));
             let counts = list(self.core.known(lease.partition, "begin", args).await?);

@@ -46,6 +46,15 @@ local function open(keys, args)
   return answers
 end
 
+-- What was answered to a call of an owner that comes again, or why that is not known: serials rise, so a call that
+-- is older than the one that is remembered may have happened, and must not happen again.
+local function answered(packed, epoch, serial)
+  local said = packed and cmsgpack.unpack(packed)
+  if not said or said[1] ~= epoch then return nil end
+  if said[2] == serial then return said[3] end
+  if tonumber(said[2]) > tonumber(serial) then return redis.error_reply(OVER) end
+end
+
 -- Counts a begun attempt of each: epoch, serial, then numbers. 0 for one that is gone. A call that comes again is
 -- answered again.
 local function begin(keys, args)
@@ -53,8 +62,8 @@ local function begin(keys, args)
   local head = open_head(p, { 'tick' }, { 'run', 'epoch', 'begun' })
   local refused = barred(p, head, args[1])
   if refused then return refused end
-  local said = head.begun and cmsgpack.unpack(head.begun)
-  if said and said[1] == args[1] and said[2] == args[2] then return said[3] end
+  local said = answered(head.begun, args[1], args[2])
+  if said then return said end
   for i = 3, #args do
     if waits(p, tonumber(args[i])) then
       counts[#counts + 1] = redis.call('HINCRBY', p .. ':attempts', args[i], 1)
@@ -94,8 +103,8 @@ local function cancel(keys, args)
   local head = open_head(p, COUNTS, { 'run', 'epoch', 'cancels' })
   local refused = barred(p, head, args[1])
   if refused then return refused end
-  local said = head.cancels and cmsgpack.unpack(head.cancels)
-  if said and said[1] == args[1] and said[2] == args[2] then return said[3] end
+  local said = answered(head.cancels, args[1], args[2])
+  if said then return said end
   for i = 5, #args do answers[i - 4] = cancel_one(p, args[i], args[4], head, tonumber(args[3])) end
   close_book(p, head, { 'cancels', cmsgpack.pack({ args[1], args[2], answers }) })
   return answers
