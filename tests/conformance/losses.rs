@@ -51,8 +51,9 @@ fn the_owner_learns_of_a_loss_and_the_next_one_reads_on_and_writes_every_state()
         let partition = pair.lease.partition;
         assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(0, "one")].into()).await, [Ok(())]);
         lose(&pair, partition).await;
-        // Its reader asks under its lease, and is told that this is over; so is a commit.
-        assert!(pair.old.read(partition, start(partition), 10).await.unwrap_err().is_terminal());
+        // What it reads from the server it asks for under its lease, and learns that this is over; so does a commit.
+        let read = pair.old.reread(partition, start(partition), pair.message.position, 10).await;
+        assert!(read.unwrap_err().is_terminal());
         assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(1, "two")].into()).await, [Err(Refused::Stale)]);
         let third = append(&pair.new, message(KEY, "3")).await;
         let lease = take(&pair.old, partition).await;
