@@ -52,7 +52,7 @@ pub(crate) fn run(seed: u64, number: u64, scenario: &Scenario, stage: &Stage, hi
     for (what, mark, request) in later.rest() {
         talk.follow(what, &mark, &request);
     }
-    // A signal may be among what Redis forgot: its payment still waits, as anybody can see.
+    // A signal may be among what Redis forgot: its payment still waits, and says so.
     for (mark, request) in payments.into_iter().filter(|_| forgets) {
         if talk.waits(&request) {
             talk.signal(&mark, &request);

@@ -64,7 +64,7 @@ impl<'a> Prober<'a> {
         self.asked.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Kills the node in `slot` and measures, for each of its partitions; an error for each that nobody serves.
+    /// Kills the node in `slot` and measures, for each of its partitions; an error for each that is not served.
     pub(crate) fn measure(&self, slot: usize, nodes: &mut Nodes<'_>) -> Vec<Result<Takeover, String>> {
         let partitions = nodes.partitions(slot);
         nodes.kill(slot);

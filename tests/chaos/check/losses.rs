@@ -48,7 +48,7 @@ impl Case<'_> {
         self.evidence.losses.iter().any(|loss| told.sent <= loss.to && last >= loss.from - HANDLING)
     }
 
-    /// The same by its mark; what nobody told is not.
+    /// The same by its mark; what was never told is not.
     pub(super) fn is_exposed(&self, mark: &str) -> bool {
         self.told.get(mark).is_some_and(|told| self.exposed(told))
     }

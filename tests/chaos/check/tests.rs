@@ -227,7 +227,7 @@ fn a_large_outbox_that_arrived_otherwise_is_named() {
 
 #[test]
 fn a_balance_with_a_tape_that_agrees_is_held_against_what_completed() {
-    // Both accounts have a transfer more than anybody asked for: their tapes agree, and money is conserved.
+    // Both accounts have a transfer more than was asked for: their tapes agree, and money is conserved.
     let run = transfer().tape("a", -14, &[SENT, SENT]).tape("b", 14, &[RECEIVED, RECEIVED]);
     assert_eq!(run.wrongs(), [Wrong::Doubled, Wrong::Money]);
 }

@@ -62,7 +62,7 @@ impl Servers {
                 let way = Proxy::start(&pair.master.address());
                 Keeper::Pair(pair, way)
             }
-            // One that stands still for some seconds is not yet taken for dead: nobody follows it.
+            // One that stands still for some seconds is not yet taken for dead: it has no replica.
             Layout::Cluster => Keeper::Cluster(RedisCluster::of(&setup.set("cluster-node-timeout", "15000"))),
         };
         let mongo = if scenario.members {

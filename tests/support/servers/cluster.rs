@@ -115,7 +115,7 @@ impl Move<'_> {
             };
             if migrate(&[]).is_err_and(|error| error.contains("BUSYKEY")) {
                 self.split.push((*key).to_owned());
-                // Somebody has to win, or the slot would never be whole again.
+                // One side has to win, or the slot would never be whole again.
                 let _ = migrate(&["replace"]);
             }
         }
