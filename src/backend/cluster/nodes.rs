@@ -291,6 +291,9 @@ impl Nodes for Cluster {
 
     fn announce(&self, listen: &str) -> Result<()> {
         self.core.membership.lock().info.listen = Some(listen.to_owned());
+        let core = self.core.clone();
+        // At once: a client that has waited until this node is ready may ask next where it is. The next beat says it again.
+        self.core.runtime.spawn(async move { drop(beat(&core).await) });
         Ok(())
     }
 }
