@@ -306,7 +306,13 @@ impl DeadLetters for Recorder {
 
 impl Leases for Recorder {
     fn acquire(&self, partition: u16) -> Fut<'_, Result<Acquired>> {
-        self.live(self.leases().acquire(partition))
+        let acquired = self.live(self.leases().acquire(partition));
+        // A world's crash ends a process, though this one goes on.
+        let anew = |acquired| match acquired {
+            Acquired::Taken(lease) => Acquired::Taken(Lease { mine: false, ..lease }),
+            held => held,
+        };
+        Box::pin(async move { acquired.await.map(anew) })
     }
 
     fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
