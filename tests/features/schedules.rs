@@ -48,7 +48,12 @@ fn schedules_are_listed_shown_and_steered() {
     let paused = json(&cli(&["schedules", "pause", "bell-000", "--json"]));
     assert_eq!((&paused["status"], &paused["next"]), (&"paused".into(), &Value::Array(Vec::new())));
     let ran = json(&cli(&["schedules", "run", "bell-000", "--json"]));
-    assert_eq!((&ran["status"], &ran["history"][0]["wanted"]), (&"paused".into(), &true.into()));
+    assert_eq!(ran["status"], "paused");
+    // A slot that began just before the pause may be the newest one that is told of at first.
+    eventually("the run that was wanted to be in the history", || {
+        let shown = json(&cli(&["schedules", "show", "bell-000", "--json"]));
+        shown["history"].as_array()?.iter().any(|slot| slot["wanted"] == true).then_some(())
+    });
     let shown = told(&cli(&["schedules", "show", "bell-000"]));
     assert!(shown.contains("paused") && shown.contains(", wanted") && shown.contains("overlap queue"), "{shown}");
     let none = cli(&["schedules", "pause", "nobody"]);
