@@ -1,10 +1,10 @@
 //! The cluster backend: mailboxes in Redis, state in MongoDB, as many nodes as there are.
 //!
 //! ```text
-//! append ─► lane ─► greenroom_1_append ─► :mailbox ─► read          everything of a partition shares
+//! append ─► lane ─► greenroom_1_append ─► :mail:B ─► read           everything of a partition shares
 //! commit ─► MongoDB: state + redo  (1)                              a hash tag, and changes by one
-//!       └─► greenroom_1_commit  (2) ─► ended, deferred, :outbox     function call at a time
-//!                                          └─► greenroom_1_receive (3) ─► :mailbox of another partition
+//!       └─► greenroom_1_commit  (2) ─► ended, deferred, :out:B      function call at a time
+//!                                          └─► greenroom_1_receive (3) ─► :mail:B of another partition
 //! ```
 //!
 //! # One effect across both
@@ -22,12 +22,12 @@
 //! * *A lost answer of (2).* The group is sent again under its serial, which the lease's hash remembers.
 //! * *A stale owner's (2)* names an old epoch and is refused.
 //! * *A stale owner's (1) that lands late.* Owner B reads the document and then asks Redis whether its
-//!   epoch still holds ([`open`](commit::open)), so every write after that is on top of what B read. Were
+//!   epoch still holds ([`open`](open::open)), so every write after that is on top of what B read. Were
 //!   it not refused for its revision, B had not written; and before B makes anything true in Redis of an
 //!   actor it has not written, it *claims* the document (`$max epoch`), which refuses every write under an
 //!   earlier epoch, and reads it again. So the late write either is seen and finished by B, or refused.
-//! * *A message that B read before it finished A's commit* is one of those that finishing names, and B
-//!   does not handle it.
+//! * *A message that B read before A's commit was finished* is named by the saved commit, whichever call finished
+//!   it and whichever answer was lost ([`touched`]), and B does not handle it.
 //! * *Half a group.* Each commit is its own document and its own redo; those that lost the race are
 //!   refused one by one, the others go on to (2).
 //!
