@@ -17,6 +17,7 @@ use crate::{
     check::Evidence,
     command::{Account, Command, drop_of},
     history::Event,
+    servers::Servers,
     support::{Answer, Client, PATIENCE, server::Setup},
 };
 
@@ -26,8 +27,8 @@ const READERS: usize = 6;
 const SETTLE: Duration = Duration::from_secs(120);
 
 /// Reads it all from these nodes.
-pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup) -> Evidence {
-    let ledger = settled(&nodes[0]);
+pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup, servers: &Servers) -> Evidence {
+    let ledger = settled(&nodes[0], servers);
     let mut requests = BTreeSet::new();
     let mut accounts = BTreeSet::from(["/accounts/leak".to_owned()]);
     for event in &history {
@@ -75,7 +76,7 @@ pub(crate) fn evidence(history: Vec<Event>, nodes: &[String], setup: &Setup) -> 
 }
 
 /// The ledger, once nothing is in flight; as it is when that never comes.
-fn settled(node: &str) -> Value {
+fn settled(node: &str, servers: &Servers) -> Value {
     let client = Client::new(node);
     let began = Instant::now();
     loop {
@@ -85,7 +86,7 @@ fn settled(node: &str) -> Value {
             return ledger;
         }
         if began.elapsed() > SETTLE {
-            println!("something is in flight {SETTLE:?} after the last command: {ledger}");
+            println!("something is in flight {SETTLE:?} after the last command: {ledger}\n{}", servers.waiting());
             return ledger;
         }
         thread::park_timeout(Duration::from_millis(50));

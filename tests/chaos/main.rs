@@ -160,7 +160,7 @@ fn play(scenario: &Scenario) {
     drop(history);
     let lasted = began.elapsed();
 
-    let mut evidence = collect::evidence(history::read(&file), &stage.nodes(), &setup);
+    let mut evidence = collect::evidence(history::read(&file), &stage.nodes(), &setup, &servers);
     (evidence.calls, evidence.faults) = (servers.vendor.calls(), deeds.times.clone());
     evidence.losses = deeds.losses.clone();
     let violations = check::check(&evidence);

@@ -236,3 +236,33 @@ fn a_cancelled_message_that_would_have_been_parked_holds_up_nothing() {
         assert_eq!((audit.completed, audit.cancelled, audit.in_flight, audit.balanced), (1, 1, 1, true), "{audit:?}");
     });
 }
+
+#[test]
+fn what_a_group_sends_to_its_own_partition_is_read_where_one_hash_of_numbers_ends() {
+    // Numbers lie in hashes of 512. The group begins in the first one, and its second commit empties that.
+    const LAST: u64 = 510;
+    each(|backend| async move {
+        let partition = address("thing/a").partition(4);
+        let lease = take(&backend, partition).await;
+        for number in 1..=LAST {
+            append(&backend, message("thing/a", "1")).await;
+            if number < LAST {
+                let mut ends = commit("thing/a");
+                ends.done.push(done(&first(&backend, partition, Position::new(partition, number - 1)).await));
+                assert_eq!(backend.commit(lease, vec![ends].into()).await, [Ok(())]);
+            }
+        }
+        let sent = || Sent { envelope: envelope("thing/a", "2").into(), due: None };
+        let mut sends = commit("thing/a");
+        sends.outbox = vec![sent(), sent(), sent()];
+        let mut ends = commit("thing/b");
+        ends.done.push(done(&first(&backend, partition, Position::new(partition, LAST - 1)).await));
+        ends.outbox.push(sent());
+        assert_eq!(backend.commit(lease, vec![sends, ends].into()).await, [Ok(()), Ok(())]);
+        let lease = take(&backend, partition).await;
+        let found = backend.reread(lease.partition, start(partition), Position::new(partition, LAST + 9), 10).await;
+        let numbers: Vec<u64> = found.unwrap().iter().map(|stored| stored.position.number()).collect();
+        assert_eq!(numbers, [LAST + 1, LAST + 2, LAST + 3, LAST + 4]);
+        assert!(backend.audit().await.unwrap().balanced);
+    });
+}

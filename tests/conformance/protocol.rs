@@ -235,6 +235,25 @@ fn what_a_stale_owner_has_done_the_new_one_cannot_cancel() {
 }
 
 #[test]
+fn an_owner_that_cancels_learns_that_a_stale_one_has_written_what_it_opened() {
+    pair(|pair| async move {
+        append(&pair.new, message(KEY, "2")).await;
+        append(&pair.new, message(KEY, "3")).await;
+        let lease = pair.take_over().await;
+        let read = pair.new.read(lease.partition, pair.message.position, 2).await.unwrap();
+        pair.new.open(lease, vec![address(KEY)]).await.unwrap();
+        // The second message is parked by it, and whoever has opened the actor before does not know of it.
+        let mut late = pair.effect(0, "old");
+        late.parked.push((read[0].position, Home::Mailbox));
+        assert_eq!(pair.old.commit(pair.lease, vec![late].into()).await, [Err(Refused::Stale)]);
+        assert!(pair.new.cancel(lease, read[1].position, NOW).await.unwrap_err().is_terminal());
+        let lease = take(&pair.new, lease.partition).await;
+        assert!(pair.new.open(lease, vec![address(KEY)]).await.unwrap().remove(0).parked);
+        assert!(pair.new.cancel(lease, read[1].position, NOW).await.unwrap());
+    });
+}
+
+#[test]
 fn a_group_of_which_one_lost_the_race_commits_the_others() {
     pair(|pair| async move {
         let lease = pair.take_over().await;

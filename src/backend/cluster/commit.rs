@@ -118,6 +118,7 @@ async fn write_states(
     if let (Some(of), Some(first)) = (core.tenants.get(), batch.first()) {
         of(&first.address).inspect(|tenant| core.company.saw(*tenant));
     }
+    let place = &core.places[usize::from(lease.partition)];
     let several = core.company.is_several();
     let mut writing = Vec::new();
     for (index, (commit, ready)) in batch.iter().zip(ready).enumerate() {
@@ -128,13 +129,13 @@ async fn write_states(
         let (reply, answer) = oneshot::channel();
         match StateOp::new(&commit.address, state, lease.epoch, redo, commit.at, reply) {
             Ok(op) => {
+                place.writes(lease.epoch, &commit.address, true);
                 core.states.write(op, several);
                 writing.push((index, redone, answer));
             }
             Err(error) => answers[index] = Err(Refused::Unavailable(error.to_string())),
         }
     }
-    let place = &core.places[usize::from(lease.partition)];
     for (index, redone, answer) in writing {
         answers[index] = match answer.await {
             Ok(Written::Yes) => {
@@ -150,6 +151,9 @@ async fn write_states(
             Ok(Written::Unknown(why)) => Err(Refused::Unavailable(why)),
             Err(_) => Err(Refused::Unavailable("the store is closing".into())),
         };
+        if answers[index].is_err() {
+            place.writes(lease.epoch, &batch[index].address, false);
+        }
     }
 }
 

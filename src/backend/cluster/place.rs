@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Counter, outbox::Outbox, tail::Tail};
+use super::{Counter, open::Opened, outbox::Outbox, tail::Tail};
 use crate::{address::Address, backend::Signals};
 
 /// Actors whose documents are remembered; beyond it they are read or claimed anew, which costs nothing else.
@@ -44,6 +44,8 @@ struct Inner {
     attempts: HashMap<u64, u32>,
     /// Documents as this owner knows them, by the digest of their address.
     documents: HashMap<u64, Document>,
+    /// Whether it has forgotten some of them.
+    forgot: bool,
     /// When this owner came.
     since: Option<Instant>,
     /// The newest message that is known to have been accepted.
@@ -57,6 +59,8 @@ pub(super) struct Document {
     pub(super) rev: u64,
     /// Whether the document has this owner's epoch: then no earlier owner can write it.
     pub(super) claimed: bool,
+    /// Whether a write of this owner is on its way, so that the revision may be the next one.
+    writing: bool,
 }
 
 /// The highest number that a node knows to have been accepted, and its era.
@@ -81,7 +85,7 @@ impl Place {
         {
             let mut inner = self.lock();
             let known = inner.known;
-            *inner = Inner { attempts, documents: HashMap::new(), since: Some(Instant::now()), known };
+            *inner = Inner { attempts, documents: HashMap::new(), forgot: false, since: Some(Instant::now()), known };
         }
         self.tail.start(epoch);
         self.era.store(era, Ordering::SeqCst);
@@ -203,9 +207,30 @@ impl Place {
         }
         if inner.documents.len() >= DOCUMENTS {
             inner.documents.clear();
+            inner.forgot = true;
         }
-        let seen = inner.documents.entry(digest(address)).or_insert(Document { rev, claimed });
-        *seen = Document { rev, claimed: claimed || (seen.claimed && seen.rev == rev) };
+        let seen = inner.documents.entry(digest(address)).or_insert(Document { rev, claimed, writing: false });
+        *seen = Document { rev, claimed: claimed || (seen.claimed && seen.rev == rev), writing: false };
+    }
+
+    /// An owner sends a write of an actor's document, or has the answer.
+    pub(super) fn writes(&self, epoch: u64, address: &Address, writing: bool) {
+        let mut inner = self.lock();
+        if self.epoch() == epoch
+            && let Some(document) = inner.documents.get_mut(&digest(address))
+        {
+            document.writing = writing;
+        }
+    }
+
+    /// Whether another owner has written a document that has just been claimed, after this one opened it. Where a
+    /// write of this owner is on its way, its answer will tell.
+    pub(super) fn is_behind(&self, epoch: u64, address: &Address, claimed: &Opened) -> bool {
+        match self.document(epoch, address) {
+            Some(document) => !document.writing && claimed.loaded.rev > document.rev,
+            // What was never opened is nowhere in memory.
+            None => claimed.finished && self.lock().forgot,
+        }
     }
 
     /// What an owner knows of an actor's document.

@@ -8,6 +8,7 @@ use super::{
     Cluster, Core, commit, encode,
     mongo::{self, Saved},
     moved,
+    open::Opened,
     redis::{Fault, arg, int, list, number, raw},
 };
 use crate::{
@@ -48,7 +49,9 @@ async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
     })
 }
 
-/// Cancels for the owner. Actors whose commits may be half done are finished first.
+/// Cancels for the owner. Actors whose commits may be half done are claimed first. Stale, when an earlier owner has
+/// written such an actor after this one opened it: what is in memory of it is not what is true, and what that commit
+/// has parked is not known.
 async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -> Result<Vec<bool>> {
     let place = &core.places[usize::from(lease.partition)];
     let mut unclaimed: HashSet<Address> = HashSet::new();
@@ -60,7 +63,11 @@ async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -
     }
     if !unclaimed.is_empty() {
         let unclaimed: Vec<Address> = unclaimed.into_iter().collect();
-        commit::claim(core, lease, &unclaimed).await?;
+        let claimed = commit::claim(core, lease, &unclaimed).await?;
+        let written = |(address, claimed): (&Address, &Opened)| place.is_behind(lease.epoch, address, claimed);
+        if unclaimed.iter().zip(&claimed).any(written) {
+            return Err(Fault::Stale.into());
+        }
     }
     let _one = place.asking.lock().await;
     let mut args = vec![number(lease.epoch), number(place.next_call()), number(now), arg(encode::cancelled(now))];

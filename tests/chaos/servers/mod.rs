@@ -115,6 +115,26 @@ impl Servers {
         [Which::Redis, Which::Mongo].into_iter().filter_map(|which| self.way(which)).for_each(Proxy::heal);
     }
 
+    /// Messages that have not ended, as Redis has them: their keys and what is stored.
+    pub(crate) fn waiting(&self) -> String {
+        let masters: Vec<&Redis> = match &self.redis {
+            Keeper::One(redis, _) => vec![redis],
+            Keeper::Pair(pair, _) => vec![&pair.master],
+            Keeper::Cluster(cluster) => cluster.nodes().iter().collect(),
+        };
+        let mut found = String::new();
+        for redis in masters {
+            for pattern in ["*:mail:*", "*:deferred", "*:out:*"] {
+                for key in redis.cli(&["--scan", "--pattern", pattern]).lines() {
+                    let held = redis.cli(&["hgetall", key]);
+                    let head = redis.cli(&["hgetall", &format!("{}:head", key.split_once('}').map_or("", |(p, _)| p))]);
+                    found += &format!("{key}: {}\nhead: {}\n", held.replace('\n', " "), head.replace('\n', " "));
+                }
+            }
+        }
+        found
+    }
+
     /// The masters, if there are several.
     pub(crate) fn shards(&self) -> Option<&RedisCluster> {
         match &self.redis {

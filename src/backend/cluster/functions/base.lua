@@ -155,11 +155,14 @@ local function waits(p, number)
   return redis.call('HEXISTS', p .. ':deferred', str(number)) == 1 or in_mailbox(p, number)
 end
 
--- Removes messages of one slab from the mailbox. The newest slab stays in the index: it is still being filled.
+-- Removes messages of one slab from the mailbox. A slab that is still being filled stays in the index: the newest
+-- one, and one for which this call has gathered messages that it writes at its end.
 local function remove(p, head, b, numbers)
   local key = p .. ':mail:' .. str(b)
   redis.call('HDEL', key, unpack(numbers))
-  if b ~= slab(head.last) and redis.call('EXISTS', key) == 0 then redis.call('ZREM', p .. ':mails', str(b)) end
+  if b ~= slab(head.last) and not head.mail[b] and redis.call('EXISTS', key) == 0 then
+    redis.call('ZREM', p .. ':mails', str(b))
+  end
 end
 
 -- Numbers as texts, by slab.
