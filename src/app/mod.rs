@@ -95,8 +95,7 @@ impl App {
             let began = Instant::now();
             let signals = stop::Signals::listen()?;
             let node = start(&config, backend, features.clone(), version).await?;
-            let (gateway, url) = wiring::gateway(&node, &features, &config, identify)?;
-            node.announce(&url)?;
+            let (gateway, url) = wiring::gateway(&node, &features, &config, identify).await?;
             banner::show(&config, &node, &url, first.as_deref(), began);
             stop::serve(signals, node, gateway, &config.drain).await;
             Ok(())

@@ -15,6 +15,7 @@ use crate::{
     gateway::{
         Gateway,
         limits::{self, Identify},
+        server,
     },
     runtime::node::Node,
 };
@@ -76,8 +77,9 @@ fn named(error: Error, data: &Path) -> Error {
     }
 }
 
-/// Starts the gateway in front of `node`, and tells its address as others on this machine reach it.
-pub(super) fn gateway(
+/// Starts the gateway in front of `node`, and tells its address as others on this machine reach it. The other nodes
+/// are told before it serves: whoever finds it ready finds it among the nodes as well.
+pub(super) async fn gateway(
     node: &Node,
     features: &[Feature],
     config: &Config,
@@ -86,9 +88,11 @@ pub(super) fn gateway(
     let admin_token = config.admin.token.as_ref().map(|token| token.reveal().to_owned());
     let mut settings = config.gateway.settings(admin_token, config.drain.deadline);
     settings.limits = limits::Settings { identify, ..config.limits.gateway() };
-    let gateway = Gateway::start(node.clone(), features, settings)?;
-    let url = format!("http://{}", reachable(gateway.address()));
-    Ok((gateway, url))
+    settings.check()?;
+    let listener = server::bind(settings.listen)?;
+    let url = format!("http://{}", reachable(listener.local_addr()?));
+    node.announce(&url).await?;
+    Ok((Gateway::serve(listener, node.clone(), features, settings)?, url))
 }
 
 /// Every interface is no address to connect to; loopback is one of them.

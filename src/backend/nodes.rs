@@ -110,6 +110,11 @@ pub trait Nodes: Send + Sync + 'static {
     /// given this node up: what it holds is theirs, and it may [join](Nodes::join) anew.
     fn beat(&self) -> Fut<'_, Result<Vec<Member>>>;
 
+    /// Who is there, as the store has it now, without a sign of life.
+    fn members(&self) -> Fut<'_, Result<Vec<Member>>> {
+        self.beat()
+    }
+
     /// Gives a node up that has been silent since `member` was seen; `false` when it was not.
     fn give_up(&self, member: Member) -> Fut<'_, Result<bool>>;
 
@@ -133,6 +138,6 @@ pub trait Nodes: Send + Sync + 'static {
         let _ = (build, declines);
     }
 
-    /// Tells the others (with the next beat) where this node's gateway is.
-    fn announce(&self, listen: &str) -> Result<()>;
+    /// Tells the others where this node's gateway is: at once, or with the next beat if that does not come through.
+    fn announce(&self, listen: &str) -> Fut<'_, Result<()>>;
 }

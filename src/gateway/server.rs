@@ -39,6 +39,16 @@ impl Gateway {
     pub fn start(node: Node, features: &[Feature], settings: Settings) -> Result<Self> {
         settings.check()?;
         let listener = bind(settings.listen)?;
+        Self::serve(listener, node, features, settings)
+    }
+
+    /// The same on an address that is [bound](bind) already, so that others can be told of it first.
+    pub(crate) fn serve(
+        listener: TcpListener,
+        node: Node,
+        features: &[Feature],
+        settings: Settings,
+    ) -> Result<Self> {
         let address = listener.local_addr()?;
         if settings.admin_token.is_none() && !address.ip().is_loopback() {
             tracing::warn!(%address, "/admin is closed: not on loopback, and no admin_token is configured");
@@ -76,7 +86,8 @@ impl Gateway {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener> {
+/// Takes an address: whoever connects waits until it is served.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
     let bound = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A restart must not wait for the connections of the last run to be forgotten.

@@ -51,8 +51,9 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) slot: Rc<SlotState>,
     pub(crate) queue: RefCell<VecDeque<Delivery>>,
     pub(crate) behind: Cell<bool>,
-    /// Messages that are not to be handled though they were read.
-    ended: Vec<(Position, Home)>,
+    /// Messages that are in memory and not to be handled when they arrive here: an earlier owner's commit has ended
+    /// them.
+    ended: RefCell<Vec<(Position, Home)>>,
     /// How many of the next messages are handled one commit each, because a group of them failed.
     pub(crate) single: Cell<usize>,
     /// Commands whose state the store will never take, and what it said: they fail when their turn comes again.
@@ -94,7 +95,7 @@ pub(crate) fn start<A: Actor>(kind: &Typed<A>, room: &Rc<Room>, address: Address
         slot: slot.clone(),
         queue: RefCell::default(),
         behind: Cell::new(loaded.parked),
-        ended: loaded.finished,
+        ended: RefCell::new(loaded.finished),
         single: Cell::default(),
         unsavable: RefCell::default(),
         parking: Cell::default(),
@@ -171,8 +172,7 @@ impl<A: Actor> Core<A> {
 
     /// Takes a message in, at its place in the order.
     fn arrive(self: &Rc<Self>, delivery: Delivery) {
-        if self.ended.contains(&(delivery.stored.position, delivery.stored.home)) {
-            // It was read before an earlier owner's commit, which ends it, was finished.
+        if self.has_ended(&delivery.stored) {
             self.room.let_go(delivery.stored.position);
             self.finished(1);
             return;
@@ -189,6 +189,14 @@ impl<A: Actor> Core<A> {
         } else {
             self.enqueue(delivery);
         }
+    }
+
+    /// Whether a message was read before an earlier owner's commit, which ends it, was finished. Said once of each: it
+    /// may be there again.
+    fn has_ended(&self, stored: &Stored) -> bool {
+        let mut ended = self.ended.borrow_mut();
+        let at = ended.iter().position(|ended| *ended == (stored.position, stored.home));
+        at.map(|at| ended.swap_remove(at)).is_some()
     }
 
     fn enqueue(&self, delivery: Delivery) {

@@ -53,11 +53,8 @@ impl Node {
     pub async fn nodes(&self) -> Result<Vec<NodeView>> {
         let shared = &self.shared;
         let me = shared.backend.me();
-        let members = match &shared.others {
-            Some(others) => others.members().to_vec(),
-            // The only node says of itself what it is asked.
-            None => shared.backend.beat().await?,
-        };
+        // Not those of this node's last beat: a node that serves is to be found here at once.
+        let members = shared.backend.members().await?;
         let owners = shared.backend.owners().await?;
         let mut nodes: Vec<NodeView> = members
             .into_iter()
@@ -86,10 +83,10 @@ impl Node {
     }
 
     /// Tells the other nodes, and other processes of this machine, where this node's gateway is.
-    pub fn announce(&self, url: &str) -> Result<()> {
+    pub async fn announce(&self, url: &str) -> Result<()> {
         // A gateway keeps its address for as long as the node lives.
         let _ = self.shared.listen.set(url.to_owned());
-        self.shared.backend.announce(url)
+        self.shared.backend.announce(url).await
     }
 }
 

@@ -90,7 +90,14 @@ impl Mailbox for Recorder {
     }
 
     fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
-        self.live(self.store.read(partition, after, limit))
+        let call = self.store.read(partition, after, limit);
+        self.live(Box::pin(async move {
+            let page = call.await?;
+            if !page.is_empty() {
+                self.arrives(|hold| &hold.page).await;
+            }
+            Ok(page)
+        }))
     }
 
     fn signals(&self, partition: u16) -> Arc<Signals> {
@@ -146,7 +153,12 @@ impl Mailbox for Recorder {
 
 impl Commits for Recorder {
     fn open(&self, lease: Lease, addresses: Vec<Address>) -> Fut<'_, Result<Vec<Loaded>>> {
-        self.live(self.store.open(lease, addresses))
+        let call = self.store.open(lease, addresses);
+        self.live(Box::pin(async move {
+            let mut loaded = call.await?;
+            self.finished(&mut loaded);
+            Ok(loaded)
+        }))
     }
 
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
@@ -341,6 +353,10 @@ impl Nodes for Recorder {
         self.live(self.nodes().beat())
     }
 
+    fn members(&self) -> Fut<'_, Result<Vec<Member>>> {
+        self.live(self.nodes().members())
+    }
+
     fn give_up(&self, member: Member) -> Fut<'_, Result<bool>> {
         self.live(self.nodes().give_up(member))
     }
@@ -365,7 +381,7 @@ impl Nodes for Recorder {
         self.nodes().describes(build, declines);
     }
 
-    fn announce(&self, listen: &str) -> Result<()> {
+    fn announce(&self, listen: &str) -> Fut<'_, Result<()>> {
         self.nodes().announce(listen)
     }
 }

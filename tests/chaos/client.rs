@@ -85,8 +85,9 @@ impl<'a> Talk<'a> {
             self.cancel(task.command.mark(), &promise.0);
         }
         if task.repeat {
-            // Even when the first answer was heard, asking again must be the same promise.
-            self.promise(task, &body);
+            // Even when the first answer was heard, asking again must be the same promise; but where Redis forgot that
+            // one, it is a new one, and that is what goes on.
+            return self.promise(task, &body).or(Some(promise));
         }
         Some(promise)
     }

@@ -135,8 +135,14 @@ pub(super) async fn beat(core: &Core) -> Result<Vec<Member>> {
     Ok(members)
 }
 
+/// Who is there, without a sign of life.
+pub(super) async fn members(core: &Core) -> Result<Vec<Member>> {
+    let found = list(core.redis.nodes("members", Vec::new()).await?);
+    Ok(found.chunks_exact(2).filter_map(member).map(|(member, _)| member).collect())
+}
+
 /// A number, and `<beat> <token> <info>`: the member, and its token.
-pub(super) fn member(pair: &[Value]) -> Option<(Member, String)> {
+fn member(pair: &[Value]) -> Option<(Member, String)> {
     let id = pair[0].as_u64()?;
     let text = pair[1].as_string()?;
     let (beat, rest) = text.split_once(' ')?;
@@ -255,6 +261,10 @@ impl Nodes for Cluster {
         Box::pin(async move { self.run(async move { beat(&core).await }).await? })
     }
 
+    fn members(&self) -> Fut<'_, Result<Vec<Member>>> {
+        Box::pin(members(&self.core))
+    }
+
     fn give_up(&self, member: Member) -> Fut<'_, Result<bool>> {
         Box::pin(async move {
             let gone = self.core.redis.nodes("give_up", vec![number(member.id), number(member.beat)]).await?;
@@ -289,12 +299,14 @@ impl Nodes for Cluster {
         (info.build, info.declines) = (Some(build.to_owned()), declines);
     }
 
-    fn announce(&self, listen: &str) -> Result<()> {
+    fn announce(&self, listen: &str) -> Fut<'_, Result<()>> {
         self.core.membership.lock().info.listen = Some(listen.to_owned());
         let core = self.core.clone();
-        // At once: a client that has waited until this node is ready may ask next where it is. The next beat says it again.
-        self.core.runtime.spawn(async move { drop(beat(&core).await) });
-        Ok(())
+        Box::pin(async move {
+            // The next beat says it again.
+            let _ = self.run(async move { beat(&core).await }).await?;
+            Ok(())
+        })
     }
 }
 

@@ -72,7 +72,8 @@ impl Nodes for Embedded {
         None
     }
 
-    fn announce(&self, listen: &str) -> Result<()> {
-        self.writing.as_ref().and_then(|w| w.lock.as_ref()).map_or(Ok(()), |lock| lock.announce(Some(listen)))
+    fn announce(&self, listen: &str) -> Fut<'_, Result<()>> {
+        let lock = self.writing.as_ref().and_then(|w| w.lock.as_ref());
+        Box::pin(std::future::ready(lock.map_or(Ok(()), |lock| lock.announce(Some(listen)))))
     }
 }

@@ -68,7 +68,7 @@ async fn an_operation_on_many_is_no_dead_letter() {
 #[actix_web::test]
 async fn who_runs_what_is_told() {
     let node = node_of(Embedded::in_memory(Options { partitions: 3, ..Options::default() }).unwrap()).await;
-    node.announce("http://127.0.0.1:8080").unwrap();
+    node.announce("http://127.0.0.1:8080").await.unwrap();
     let app = on(node, |_| {}).await;
     let sent = json_post("/counters/a", r#"{"by":1}"#).insert_header(("prefer", "wait=5"));
     assert_eq!(call(&app, sent).await.0, 200);

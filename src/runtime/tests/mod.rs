@@ -3,6 +3,7 @@
 
 mod cancelling;
 mod deferring;
+mod finishing;
 mod pausing;
 mod replaying;
 mod rolling;

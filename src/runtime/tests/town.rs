@@ -286,7 +286,7 @@ impl Nodes for Way {
         (info.build, info.declines) = (Some(build.to_owned()), declines);
     }
 
-    fn announce(&self, _: &str) -> Result<()> {
-        Ok(())
+    fn announce(&self, _: &str) -> Fut<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -8,6 +8,10 @@ use std::sync::{
 use tokio::sync::{Notify, oneshot};
 
 use super::Recorder;
+use crate::{
+    backend::{Home, Loaded},
+    envelope::Position,
+};
 
 /// When an answer that is on its way arrives.
 pub(crate) type Arrives = Mutex<Option<oneshot::Receiver<()>>>;
@@ -21,6 +25,10 @@ pub(crate) struct Hold {
     pub(crate) verdict: Mutex<Option<oneshot::Receiver<bool>>>,
     /// So many of the next groups of commits are never answered.
     pub(crate) lost: AtomicUsize,
+    /// The next page of the mailbox, if anything is in it, arrives now.
+    pub(crate) page: Arrives,
+    /// Messages that the commit of the next state that is opened is said to have ended.
+    pub(crate) finished: Mutex<Vec<(Position, Home)>>,
     /// The next page of what is due, if anything is, arrives now.
     pub(crate) due: Arrives,
     /// The next page of what is parked does.
@@ -33,6 +41,13 @@ pub(crate) struct Hold {
 }
 
 impl Recorder {
+    /// What the test says of a state that is opened.
+    pub(super) fn finished(&self, loaded: &mut [Loaded]) {
+        if let (Some(hold), Some(first)) = (&self.hold, loaded.first_mut()) {
+            first.finished.append(&mut hold.finished.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// Waits until an answer may arrive.
     pub(super) async fn arrives(&self, which: impl Fn(&Hold) -> &Arrives) {
         let Some(hold) = &self.hold else { return };

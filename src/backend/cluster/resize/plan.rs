@@ -2,7 +2,7 @@
 
 use super::{Moves, Resized, allowed, carry::idems, contents::Contents};
 use crate::{
-    backend::cluster::{Core, nodes, redis::list},
+    backend::cluster::{Core, nodes},
     error::Result,
 };
 
@@ -12,8 +12,7 @@ const BATCH: usize = 1024;
 /// Counts what would move.
 pub(super) async fn plan(core: &Core, to: u16) -> Result<Resized> {
     let continued = allowed(core, to)?.is_some();
-    let members = list(core.redis.nodes("members", Vec::new()).await?);
-    let members = members.chunks_exact(2).filter_map(nodes::member).map(|(member, _)| member).collect();
+    let members = nodes::members(core).await?;
     let mut partitions = Vec::new();
     for partition in 0..core.meta.partitions {
         let mut moves = Moves::of(partition);
