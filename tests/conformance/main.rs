@@ -13,6 +13,7 @@ mod journals;
 mod limits;
 mod losses;
 mod mailbox;
+mod outbox;
 mod partial;
 mod protocol;
 mod resize;

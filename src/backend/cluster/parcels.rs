@@ -115,8 +115,17 @@ impl Parcels {
         if self.behind != Some(after) {
             return;
         }
-        match found.last() {
-            Some(last) => self.behind = Some(last.serial),
+        let to = found.last().map(|last| last.serial);
+        let gone = |left: u64| {
+            let passed = left > after && to.is_none_or(|to| left <= to);
+            passed && found.binary_search_by_key(&left, |leaving| leaving.serial).is_err()
+        };
+        // What was left there and is there no more is not waited for.
+        for queue in self.queues.values_mut() {
+            queue.left = queue.left.filter(|left| !gone(*left));
+        }
+        match to {
+            Some(to) => self.behind = Some(to),
             None if self.missed => {}
             None => self.behind = None,
         }
@@ -268,6 +277,24 @@ mod tests {
         window.begin();
         window.found(2, vec![parcel(7, 3, 3, large), parcel(7, 4, 4, large), parcel(8, 6, 2, 1)]);
         assert_eq!(taken(&mut window), [(7, vec![3])], "and what others had is not taken in again");
+    }
+
+    #[test]
+    fn what_was_left_in_redis_and_is_gone_from_there_is_not_waited_for() {
+        let mut window = window();
+        for n in 1..=3 {
+            window.push(parcel(7, n, n, EACH));
+        }
+        assert_eq!(taken(&mut window), [(7, vec![1])]);
+        window.arrived(7);
+        assert_eq!((taken(&mut window), window.behind()), (vec![], Some(1)));
+        window.begin();
+        window.found(1, vec![parcel(7, 3, 3, 1)]);
+        assert_eq!(taken(&mut window), [(7, vec![3])]);
+        window.arrived(7);
+        window.begin();
+        window.found(3, Vec::new());
+        assert_eq!((taken(&mut window), window.behind()), (vec![], None), "there is nothing to read on for");
     }
 
     #[test]
