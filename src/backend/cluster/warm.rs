@@ -118,8 +118,15 @@ impl Core {
         partitions::reserve(&self.states, partition, ask).await.map_err(|error| Fault::Refused(error.to_string()))
     }
 
-    /// Confirms a partition, unless another node just has.
+    /// Confirms a partition, unless another node just has: on the store's threads, whoever asks for it.
     pub(super) async fn warm(&self, partition: u16) -> Result<(), Fault> {
+        let closing = || Fault::Refused("the store is closing".into());
+        let core = self.this.upgrade().ok_or_else(closing)?;
+        let warming = self.runtime.spawn(async move { core.warm_here(partition).await });
+        warming.await.map_err(|_| closing())?
+    }
+
+    async fn warm_here(&self, partition: u16) -> Result<(), Fault> {
         let place = &self.places[usize::from(partition)];
         let _one = place.warming.lock().await;
         for _ in 0..TRIES {
