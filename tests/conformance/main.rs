@@ -18,6 +18,7 @@ mod partial;
 mod protocol;
 mod resize;
 mod sessions;
+mod standing;
 mod states;
 mod unsavable;
 

@@ -2,12 +2,15 @@
 //! which something waits, and while one is on its way that partition's next messages gather. What outboxes send
 //! goes the same way, so that the tail sees a partition's numbers in order.
 //!
+//! *A server that stands still.* What waits for it is bounded, by bytes for each partition, and refused at once
+//! beyond; and what nobody waits for any more is never sent: its client was told that it was not accepted.
+//!
 //! *A lost answer.* An append names its node and a serial, which the partition remembers with what it answered:
 //! so it is sent again, and answered again. A parcel names its sequence, of which each is taken once.
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,6 +24,7 @@ use super::{
     calls::{Call, Calls, Queue},
     encode,
     pack::Packer,
+    place::Place,
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
@@ -36,6 +40,12 @@ const BATCH_BYTES: usize = 1 << 20;
 /// these, of one tenant in one call.
 const SHARED: usize = 16;
 const CALL: usize = 8;
+/// Bytes of one partition that wait for their call or its answer: what a server takes in a fraction of a second, so
+/// that only one that stands still has more waiting.
+const WAITING: usize = 16 << 20;
+/// What a message takes in memory beside its bytes.
+const BESIDE: usize = 512;
+
 /// A call that is not answered for longer does not count among those: its server stands still.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -73,7 +83,29 @@ pub(super) struct One {
     deferred: bool,
     envelope: Arc<Envelope>,
     tenant: Option<Tenant>,
+    room: Room,
     reply: oneshot::Sender<Result<Appended, NotAppended>>,
+}
+
+/// What a message takes of the room in which a partition's messages wait, until it is dropped.
+struct Room {
+    place: Arc<Place>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Nothing when there is none left. One that finds nothing there has room, however large it is.
+    fn take(place: &Arc<Place>, bytes: usize) -> Option<Self> {
+        let before = place.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let room = Self { place: place.clone(), bytes };
+        (before == 0 || before + bytes <= WAITING).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.place.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Some of an outbox, in order of sequence.
@@ -104,10 +136,12 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
     let partition = envelope.to.partition(core.options.partitions);
     let head = encode::head(&envelope, append.due, append.idempotency.as_ref(), append.fence.as_ref());
     let deferred = append.due.is_some_and(|due| due > envelope.accepted);
+    let room = Room::take(&core.places[usize::from(partition)], bytes.len() + head.len() + BESIDE)
+        .ok_or_else(|| format!("what waits for Redis to answer for partition {partition} is as much as may wait"))?;
     let (reply, answer) = oneshot::channel();
     // What comes for a command that has begun is never too much.
     let tenant = core.tenants.get().filter(|_| envelope.note.is_none()).and_then(|of| of(&envelope.to));
-    core.send(partition, Item::Append(One { partition, head, bytes, deferred, envelope, tenant, reply }));
+    core.send(partition, Item::Append(One { partition, head, bytes, deferred, envelope, tenant, room, reply }));
     Ok(answer)
 }
 
@@ -157,6 +191,8 @@ async fn fly(core: &Core, partition: u16, items: Vec<Item>) -> u16 {
     let (mut appends, mut receives) = (Vec::new(), Vec::new());
     for item in items {
         match item {
+            // Its client has been told that it was not accepted, and nothing of it was sent.
+            Item::Append(one) if one.reply.is_closed() => {}
             Item::Append(one) => appends.push(one),
             Item::Receive(delivery) => receives.push(delivery),
         }
@@ -191,7 +227,7 @@ async fn append(core: &Core, ones: Vec<One>) {
         let size = one.bytes.len();
         args.push(arg(one.head));
         args.push(arg(one.bytes));
-        kept.push((one.envelope, one.deferred, size, one.reply));
+        kept.push((one.envelope, one.deferred, size, one.room, one.reply));
     }
     let again = |args: &mut [Value]| args[3] = number(1);
     let answers = match core.known_by(partition, "append", args, again).await {
@@ -207,7 +243,7 @@ async fn append(core: &Core, ones: Vec<One>) {
     };
     let (era, answers) = answers;
     let (mut mail, mut timer) = (false, false);
-    for ((envelope, deferred, size, reply), answer) in kept.into_iter().zip(answers) {
+    for ((envelope, deferred, size, _room, reply), answer) in kept.into_iter().zip(answers) {
         let answer = appended(core, partition, answer);
         if let Ok(Appended::New(position)) = &answer {
             note(core, partition, era, position.number());

@@ -1,10 +1,13 @@
 //! A node's memory of one partition. All of it can be forgotten: Redis and MongoDB know.
+//!
+//! Invariant: what is held across a wait here is held by the store's own threads alone. A call that is polled on its
+//! caller's thread stands still while a handler blocks that, and the next owner would wait for it.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -33,6 +36,8 @@ pub(super) struct Place {
     pub(super) asking: tokio::sync::Mutex<()>,
     /// Held while this node confirms the partition on a server that may have lost some of it.
     pub(super) warming: tokio::sync::Mutex<()>,
+    /// Bytes of messages that wait for their append to be answered.
+    pub(super) waiting: AtomicUsize,
     redos: AtomicU64,
     signals: Mutex<Arc<Signals>>,
     inner: Mutex<Inner>,
