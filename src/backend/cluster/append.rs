@@ -24,7 +24,7 @@ use super::{
     calls::{Call, Calls, Queue},
     encode,
     pack::Packer,
-    place::Place,
+    place::{Known, Place},
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
@@ -246,7 +246,8 @@ async fn append(core: &Core, ones: Vec<One>) {
     for ((envelope, deferred, size, _room, reply), answer) in kept.into_iter().zip(answers) {
         let answer = appended(core, partition, answer);
         if let Ok(Appended::New(position)) = &answer {
-            note(core, partition, era, position.number());
+            let number = position.number();
+            note(core, partition, Known { era, first: number, last: number });
             if deferred {
                 place.tail.pass(epoch, position.number());
                 timer = true;
@@ -272,9 +273,9 @@ fn answers(answer: Value, count: usize) -> (u64, Vec<Value>) {
     }
 }
 
-/// Remembers that a message was accepted; what was known of an era that is over is told.
-fn note(core: &Core, partition: u16, era: u64, number: u64) {
-    if let Some(before) = core.places[usize::from(partition)].accepted(era, number)
+/// Remembers that messages were accepted; what was known of an era that is over is told.
+pub(super) fn note(core: &Core, partition: u16, known: Known) {
+    if let Some(before) = core.places[usize::from(partition)].accepted(known)
         && let Some(core) = core.this.upgrade()
     {
         core.runtime.clone().spawn(async move { core.report(partition, before).await });
@@ -340,7 +341,10 @@ async fn receive(core: &Core, delivery: Delivery) {
         return;
     }
     let at = |index: usize| answer.get(index).map_or(0, int) as usize;
-    let (began, known, taken, missing) = (at(0) as u64, at(1), at(2), at(3));
+    let (began, known, taken, missing, of) = (at(0) as u64, at(1), at(2), at(3), at(4) as u64);
+    if taken > 0 {
+        note(core, to, Known { era: of, first: began, last: began + taken as u64 - 1 });
+    }
     if missing > 0 {
         error!(from, to, missing, "messages between partitions are missing: Redis has lost them");
     }

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{
-    Cluster, Core,
+    Cluster, Core, append,
     meta::Meta,
     mongo::partitions::Reserved,
     outbox,
+    place::Known,
     redis::{arg, int, list, number},
     upgrade,
     warm::Standing,
@@ -207,7 +208,8 @@ async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> 
     let attempts: HashMap<u64, u32> =
         answer.get(4..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
     let place = &core.places[usize::from(partition)];
-    place.accepted(era, last);
+    // The last number may be one that was leapt over, so of this era nothing is known but how far it has come.
+    append::note(core, partition, Known { era, first: last + 1, last });
     place.enter(epoch, era, attempts);
     core.runtime.spawn(outbox::deliver(core.clone(), partition, epoch));
     let clean = at(1) == 1;

@@ -4,6 +4,7 @@
 //! caller's thread stands still while a handler blocks that, and the next owner would wait for it.
 
 use std::{
+    cmp::Ordering::{Equal, Greater, Less},
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -53,7 +54,7 @@ struct Inner {
     forgot: bool,
     /// When this owner came.
     since: Option<Instant>,
-    /// The newest message that is known to have been accepted.
+    /// The newest messages that are known to have been accepted.
     known: Known,
 }
 
@@ -68,11 +69,13 @@ pub(super) struct Document {
     writing: bool,
 }
 
-/// The highest number that a node knows to have been accepted, and its era.
+/// What a node knows to have been accepted in an era: all numbers from the first to the last one. There may be
+/// others before and behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) era: u64,
-    pub(super) number: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 fn digest(address: &Address) -> u64 {
@@ -169,16 +172,23 @@ impl Place {
         self.notify(true, true);
     }
 
-    /// A message was accepted. Where that was in a later era than the last one, what was known of that.
-    pub(super) fn accepted(&self, era: u64, number: u64) -> Option<Known> {
+    /// Messages were accepted. Where that was in a later era than the last one, what was known of that.
+    pub(super) fn accepted(&self, new: Known) -> Option<Known> {
         let mut inner = self.lock();
         let before = inner.known;
-        if era > before.era {
-            inner.known = Known { era, number };
-            return (before.number > 0).then_some(before);
+        match new.era.cmp(&before.era) {
+            Less => None,
+            Equal => {
+                // Numbers of an era follow each other: those in between were given to others.
+                inner.known.first = before.first.min(new.first);
+                inner.known.last = before.last.max(new.last);
+                None
+            }
+            Greater => {
+                inner.known = new;
+                (before.last > 0).then_some(before)
+            }
         }
-        inner.known.number = inner.known.number.max(number);
-        None
     }
 
     pub(super) fn known(&self) -> Known {
