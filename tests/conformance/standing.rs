@@ -1,7 +1,7 @@
 //! A server that stands still, and a caller that does: neither holds up more than itself, and what its client was
 //! told is not done is not done later.
 
-use std::{future::Future, pin::pin, sync::Mutex, task::Poll, time::Duration};
+use std::{collections::VecDeque, future::Future, pin::pin, sync::Mutex, task::Poll, time::Duration};
 
 use greenroom::backend::{
     NotAppended,
@@ -16,18 +16,23 @@ use super::*;
 /// How long a call is held: longer than what a test does meanwhile takes.
 const HELD: Duration = Duration::from_secs(2);
 
-/// Holds the next call of a function.
+/// The fates of the next calls, in order.
 #[derive(Debug, Default)]
-struct Holds(Mutex<Option<&'static str>>);
+struct Holds(Mutex<VecDeque<(&'static str, Fate)>>);
 
 impl Holds {
+    /// Holds the next call of a function.
     fn next(&self, call: &'static str) {
-        *self.0.lock().unwrap() = Some(call);
+        self.then(call, Fate::Delay(HELD));
     }
 
-    /// Waits until there is one.
+    fn then(&self, call: &'static str, fate: Fate) {
+        self.0.lock().unwrap().push_back((call, fate));
+    }
+
+    /// Waits until all have come.
     async fn holding(&self) {
-        while self.0.lock().unwrap().is_some() {
+        while !self.0.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     }
@@ -36,11 +41,8 @@ impl Holds {
 impl Injector for Holds {
     fn fate(&self, store: Store, call: &str) -> Fate {
         let mut next = self.0.lock().unwrap();
-        if store == Store::Redis && *next == Some(call) {
-            *next = None;
-            return Fate::Delay(HELD);
-        }
-        Fate::Pass
+        let meant = store == Store::Redis && next.front().is_some_and(|(name, _)| *name == call);
+        if meant { next.pop_front().map_or(Fate::Pass, |(_, fate)| fate) } else { Fate::Pass }
     }
 }
 
@@ -131,5 +133,25 @@ fn a_caller_that_stands_still_in_a_call_holds_up_no_later_owner() {
         let lease = take(&backend, partition).await;
         let begun = tokio::time::timeout(Duration::from_secs(10), backend.begin(lease, begins)).await;
         assert_eq!(begun.expect("it waits for a caller that stands still").unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn what_was_cancelled_before_its_append_was_answered_is_not_handed_out() {
+    store(async |backend, holds| {
+        let partition = address("thing/a").partition(4);
+        let lease = take(&backend, partition).await;
+        append(&backend, message("thing/a", "0")).await;
+        let before = first(&backend, partition, start(partition)).await.position;
+        holds.then("append", Fate::LoseAnswer);
+        holds.next("append");
+        let mut appending = pin!(backend.append(vec![message("thing/a", "1")]));
+        assert!(once(appending.as_mut()).await.is_none());
+        holds.holding().await;
+        // It is there; that is said when it is asked for again.
+        let position = Position::new(partition, before.number() + 1);
+        assert!(backend.cancel(lease, position, NOW).await.unwrap());
+        assert_eq!(appending.await, [Ok(Appended::New(position))]);
+        assert_eq!(backend.read(partition, before, 10).await.unwrap().len(), 0, "it has ended");
     });
 }

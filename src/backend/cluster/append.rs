@@ -10,7 +10,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -229,7 +232,11 @@ async fn append(core: &Core, ones: Vec<One>) {
         args.push(arg(one.bytes));
         kept.push((one.envelope, one.deferred, size, one.room, one.reply));
     }
-    let again = |args: &mut [Value]| args[3] = number(1);
+    let repeated = AtomicBool::new(false);
+    let again = |args: &mut [Value]| {
+        repeated.store(true, Ordering::Relaxed);
+        args[3] = number(1);
+    };
     let answers = match core.known_by(partition, "append", args, again).await {
         Ok(answer) => answers(answer, kept.len()),
         Err(fault) => {
@@ -242,13 +249,16 @@ async fn append(core: &Core, ones: Vec<One>) {
         }
     };
     let (era, answers) = answers;
+    let repeated = repeated.into_inner();
     let (mut mail, mut timer) = (false, false);
     for ((envelope, deferred, size, _room, reply), answer) in kept.into_iter().zip(answers) {
         let answer = appended(core, partition, answer);
         if let Ok(Appended::New(position)) = &answer {
             let number = position.number();
             note(core, partition, Known { era, first: number, last: number });
-            if deferred {
+            if repeated {
+                // They may be there since the first call, and some of them cancelled.
+            } else if deferred {
                 place.tail.pass(epoch, position.number());
                 timer = true;
             } else {
@@ -258,6 +268,9 @@ async fn append(core: &Core, ones: Vec<One>) {
         }
         // The caller may be gone; what is accepted stays.
         let _ = reply.send(answer);
+    }
+    if repeated {
+        return place.look_again();
     }
     place.notify(mail, timer);
 }
@@ -328,7 +341,9 @@ async fn receive(core: &Core, delivery: Delivery) {
     for (seq, parcel) in &parcels {
         args.extend([number(seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
     }
-    let answer = match core.known(to, "receive", args).await {
+    let repeated = AtomicBool::new(false);
+    let again = |_: &mut [Value]| repeated.store(true, Ordering::Relaxed);
+    let answer = match core.known_by(to, "receive", args, again).await {
         Ok(answer) => list(answer),
         Err(fault) => {
             place.look_again();
@@ -357,6 +372,10 @@ async fn receive(core: &Core, delivery: Delivery) {
             place.tail.pass(epoch, number);
             timer = true;
         }
+    }
+    if repeated.into_inner() {
+        // What the first call had put there is known to the second one, and not told of.
+        place.look_again();
     }
     place.notify(mail, timer);
     let all = known + taken == parcels.len();

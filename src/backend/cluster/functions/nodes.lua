@@ -63,10 +63,10 @@ local function beat(keys, args)
   local member = redis.call('HGET', keys[1] .. ':members', args[1])
   if not member or member:match('^%d+ (%d+) ') ~= args[2] then return redis.error_reply('LOST this node was given up') end
   redis.call('HSET', keys[1] .. ':members', args[1], args[3] .. ' ' .. args[2] .. ' ' .. args[4])
-  local next = keys[1] .. ':next'
-  if tonumber(args[5]) > num(redis.call('GET', next)) then redis.call('SET', next, args[5]) end
+  local count = keys[1] .. ':next'
+  if tonumber(args[5]) > num(redis.call('GET', count)) then redis.call('SET', count, args[5]) end
   local answer = redis.call('HGETALL', keys[1] .. ':members')
-  table.insert(answer, 1, redis.call('GET', next))
+  table.insert(answer, 1, redis.call('GET', count))
   return answer
 end
 

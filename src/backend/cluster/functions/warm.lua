@@ -106,7 +106,7 @@ local function warm(keys, args)
   end
   more[#more + 1] = 'told'
   more[#more + 1] = cmsgpack.pack({ head.era, low, high })
-  local leapt = base > head.last and head.last + 1 or 0
+  local opens = base > head.last and head.last + 1 or 0
   head.out = head.out + base - head.last
   head.lost = head.lost + lost
   head.last, head.limit, head.era = base, limit, era
@@ -128,7 +128,7 @@ local function warm(keys, args)
   end
   close_book(p, head, more)
   wake(p, former, '', head.last, true)
-  return { era, lost > 0 and low or leapt, base, lost, high }
+  return { era, lost > 0 and low or opens, base, lost, high }
 end
 
 -- More numbers: the limit that was reserved.
