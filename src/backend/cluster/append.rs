@@ -27,6 +27,7 @@ use super::{
     calls::{Call, Calls, Queue},
     encode,
     pack::Packer,
+    parcels::Leaving,
     place::{Known, Place},
     redis::{Fault, arg, int, list, number},
 };
@@ -117,9 +118,9 @@ pub(super) struct Delivery {
     pub(super) to: u16,
     /// Whether a gap is accepted: what was in it is lost.
     pub(super) force: bool,
-    /// Each with its sequence in an era.
+    /// The era of their sequences.
     pub(super) era: u64,
-    pub(super) parcels: Vec<(u64, encode::Parcel)>,
+    pub(super) parcels: Vec<Leaving>,
     pub(super) reply: oneshot::Sender<Result<(), NotReceived>>,
 }
 
@@ -338,8 +339,8 @@ async fn receive(core: &Core, delivery: Delivery) {
     let epoch = place.epoch();
     let mut args = Vec::with_capacity(4 + parcels.len() * 3);
     args.extend([number(core.me()), number(from), number(era), number(u8::from(force))]);
-    for (seq, parcel) in &parcels {
-        args.extend([number(seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
+    for parcel in &parcels {
+        args.extend([number(parcel.seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
     }
     let repeated = AtomicBool::new(false);
     let again = |_: &mut [Value]| repeated.store(true, Ordering::Relaxed);
@@ -364,14 +365,18 @@ async fn receive(core: &Core, delivery: Delivery) {
         error!(from, to, missing, "messages between partitions are missing: Redis has lost them");
     }
     let (mut mail, mut timer) = (false, false);
-    for (number, (_, parcel)) in (began..).zip(parcels.iter().skip(known).take(taken)) {
-        if parcel.head.is_empty() {
-            place.tail.push(epoch, number, &parcel.envelope, parcel.bytes.len());
-            mail = true;
-        } else {
-            place.tail.pass(epoch, number);
-            timer = true;
+    for (number, parcel) in (began..).zip(parcels.iter().skip(known).take(taken)) {
+        match &parcel.envelope {
+            _ if !parcel.head.is_empty() => {
+                place.tail.pass(epoch, number);
+                timer = true;
+                continue;
+            }
+            Some(envelope) => place.tail.push(epoch, number, envelope, parcel.bytes.len()),
+            // What cannot be read is read from Redis, as what it is.
+            None => place.tail.forget(),
         }
+        mail = true;
     }
     if repeated.into_inner() {
         // What the first call had put there is known to the second one, and not told of.

@@ -294,7 +294,7 @@ impl Notes<'_> {
                 self.place.tail.pass(self.epoch, number);
                 self.timer = true;
             }
-            (serial, _, seq) => self.leaving.push(Leaving { serial, era: self.era, seq, parcel }),
+            (serial, _, seq) => self.leaving.push(Leaving::new(serial, self.era, seq, parcel)),
         }
     }
 }

@@ -16,12 +16,11 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Notify, oneshot};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     Core, Fault,
     append::{Delivery, Item, NotReceived},
-    encode,
     parcels::{Leaving, Parcels},
     redis::{int, list, number, raw},
 };
@@ -50,6 +49,8 @@ pub(super) struct Outbox {
 struct Window {
     /// Rises when all that is in memory is forgotten.
     starts: u64,
+    /// The highest serial of an entry that cannot be read: it is said once of each.
+    unreadable: u64,
     parcels: Parcels,
 }
 
@@ -63,6 +64,16 @@ impl Outbox {
     fn of<T>(&self, starts: u64, act: impl FnOnce(&mut Parcels) -> T) -> Option<T> {
         let mut window = self.lock();
         (window.starts == starts).then(|| act(&mut window.parcels))
+    }
+
+    /// Whether it was not yet said in this tenure that an entry cannot be read.
+    fn is_news(&self, starts: u64, serial: u64) -> bool {
+        let mut window = self.lock();
+        let news = window.starts == starts && window.unreadable < serial;
+        if news {
+            window.unreadable = serial;
+        }
+        news
     }
 
     /// Parcels that a commit has just put there, in order.
@@ -82,7 +93,7 @@ impl Outbox {
     /// Forgets what the last owner knew.
     pub(super) fn restart(&self) {
         let mut window = self.lock();
-        *window = Window { starts: window.starts + 1, parcels: Parcels::default() };
+        *window = Window { starts: window.starts + 1, ..Window::default() };
         drop(window);
         self.wake.notify_one();
     }
@@ -199,27 +210,28 @@ async fn refill(core: &Core, partition: u16, (epoch, starts): (u64, u64), after:
     outbox.of(starts, |parcels| parcels.begin());
     let args = [epoch, after, PAGE as u64, PAGE_BYTES as u64].map(number).into();
     let page = list(core.look_durably(partition, "leaving", args).await?);
-    let mut found = Vec::with_capacity(page.len() / 2);
+    let (mut to, mut found) = (None, Vec::with_capacity(page.len() / 2));
     for pair in page.chunks_exact(2) {
         let serial = int(&pair[0]) as u64;
-        let leaving = read(serial, raw(pair[1].clone()));
-        found.push(leaving.ok_or_else(|| Fault::Refused(format!("entry {serial} of the outbox cannot be read")))?);
+        to = Some(serial);
+        let leaving = Leaving::read(serial, &raw(pair[1].clone()));
+        match leaving.filter(|leaving| usize::from(leaving.to) < core.places.len()) {
+            Some(leaving) => found.push(leaving),
+            None if outbox.is_news(starts, serial) => {
+                error!(partition, serial, "an entry of the outbox cannot be read: it stays there, and others go on")
+            }
+            None => {}
+        }
     }
-    outbox.of(starts, |parcels| parcels.found(after, found));
+    outbox.of(starts, |parcels| parcels.found(after, to, found));
     Ok(())
-}
-
-fn read(serial: u64, packed: Vec<u8>) -> Option<Leaving> {
-    let (era, seq, parcel) = encode::leaving(&packed)?;
-    Some(Leaving { serial, era, seq, parcel })
 }
 
 /// Sends parcels of one receiver and era.
 async fn send(core: &Core, from: u16, to: u16, leaving: Vec<Leaving>, force: bool) -> Sent {
     let era = leaving.first().map_or(0, |first| first.era);
-    let parcels = leaving.iter().map(|leaving| (leaving.seq, leaving.parcel.clone())).collect();
     let (reply, answer) = oneshot::channel();
-    core.send(to, Item::Receive(Delivery { from, to, era, force, parcels, reply }));
+    core.send(to, Item::Receive(Delivery { from, to, era, force, parcels: leaving.clone(), reply }));
     let closing = || Err(NotReceived::Fault(Fault::Refused("the store is closing".into())));
     let result = answer.await.unwrap_or_else(|_| closing());
     Sent { to, leaving, result }
@@ -236,11 +248,11 @@ mod tests {
         outbox.of(last, |parcels| parcels.begin()).unwrap();
         outbox.restart();
         let next = outbox.lock().starts;
-        assert!(outbox.of(last, |parcels| parcels.found(0, Vec::new())).is_none());
+        assert!(outbox.of(last, |parcels| parcels.found(0, None, Vec::new())).is_none());
         let behind = || outbox.of(next, |parcels| parcels.behind()).unwrap();
         assert_eq!(behind(), Some(0), "the next one reads by itself");
         outbox.of(next, |parcels| parcels.begin()).unwrap();
-        outbox.of(next, |parcels| parcels.found(0, Vec::new())).unwrap();
+        outbox.of(next, |parcels| parcels.found(0, None, Vec::new())).unwrap();
         assert_eq!(behind(), None);
     }
 }
