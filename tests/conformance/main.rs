@@ -3,6 +3,7 @@
 
 mod calls;
 mod commits;
+mod damaged;
 mod decided;
 mod deferred;
 mod documents;
@@ -15,7 +16,9 @@ mod losses;
 mod mailbox;
 mod partial;
 mod protocol;
+mod raw;
 mod resize;
+mod restored;
 mod sessions;
 mod states;
 mod unsavable;

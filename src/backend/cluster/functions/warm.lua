@@ -38,9 +38,9 @@ end
 -- How a partition stands: 1 when it is cold, owner, token, epoch, last, limit, era, and how far it is (see age).
 local function peek(keys)
   local p = keys[1]
-  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch' })
-  local cold = barred(p, head) and 1 or 0
-  return { cold, num(head.owner), head.token or '', num(head.epoch), head.last, head.limit, head.era, age(p) }
+  local head = open_book(p, 'token')
+  local is_cold = cold(p, head.run, head.tick) and 1 or 0
+  return { is_cold, head.owner, head.token or '', head.epoch, head.last, head.limit, head.era, age(p) }
 end
 
 -- Confirms a partition: epoch, era, base and limit that were reserved for it, and the highest number that the
@@ -48,7 +48,7 @@ end
 -- how many of them are known to be lost}; when it is confirmed already, only what is known is added.
 local function warm(keys, args)
   local p, known, of = keys[1], tonumber(args[5]), tonumber(args[6])
-  local head = open_book(p)
+  local head = open_book(p, 'clean')
   local list = gaps(p)
   if not barred(p, head) then
     -- What another node knows of the era before this one.
@@ -63,14 +63,15 @@ local function warm(keys, args)
     return { head.era, 0, 0, 0 }
   end
   local era, base, limit = tonumber(args[2]), tonumber(args[3]), tonumber(args[4])
-  if era <= head.era or base < head.last or tonumber(args[1]) <= num(head.epoch) then
-    return { -1, num(head.epoch), head.last, head.era }
+  if era <= head.era or base < head.last or tonumber(args[1]) <= head.epoch then
+    return { -1, head.epoch, head.last, head.era }
   end
   local lost = math.max(math.min(known, base) - head.last, 0)
   if of < head.era then lost = 0 end
-  -- Where there was nothing, nothing ran either.
-  local clean = head.run and '0' or '1'
-  local more = { 'run', run(), 'owner', '0', 'token', '', 'clean', clean, 'serial', '0', 'epoch', args[1] }
+  -- Where there was nothing, nothing ran either; a partition of format 1 says how its last owner went.
+  local clean = head.run == NO_RUN and (head.clean or '1') or '0'
+  local former, more = head.owner, { 'token', '', 'clean', clean }
+  head.run, head.owner, head.epoch, head.serial = run(), 0, tonumber(args[1]), 0
   if base > head.last then
     list[#list + 1] = head.last + 1
     list[#list + 1] = base
@@ -97,10 +98,9 @@ local function warm(keys, args)
   evict(p)
   ticks[p] = nil
   -- Who may have been running something: the next owner asks.
-  local former = head.owner
-  if former and former ~= '0' then
+  if former ~= 0 then
     more[#more + 1] = 'former'
-    more[#more + 1] = former
+    more[#more + 1] = str(former)
   end
   close_book(p, head, more)
   wake(p, former, '', head.last, true)
