@@ -10,6 +10,8 @@ mod conditional;
 mod counter;
 #[path = "load/mod.rs"]
 mod load;
+#[path = "load/memory.rs"]
+mod memory;
 #[path = "load/nodes.rs"]
 mod nodes;
 #[path = "load/peers.rs"]
@@ -267,6 +269,10 @@ fn main() {
         }
         if wanted("idle") {
             idle().await;
+        }
+        if wanted("memory") {
+            memory::waiting().await;
+            memory::kept().await;
         }
     });
 }

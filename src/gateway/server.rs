@@ -43,12 +43,7 @@ impl Gateway {
     }
 
     /// The same on an address that is [bound](bind) already, so that others can be told of it first.
-    pub(crate) fn serve(
-        listener: TcpListener,
-        node: Node,
-        features: &[Feature],
-        settings: Settings,
-    ) -> Result<Self> {
+    pub(crate) fn serve(listener: TcpListener, node: Node, features: &[Feature], settings: Settings) -> Result<Self> {
         let address = listener.local_addr()?;
         if settings.admin_token.is_none() && !address.ip().is_loopback() {
             tracing::warn!(%address, "/admin is closed: not on loopback, and no admin_token is configured");

@@ -2,7 +2,6 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use fred::{interfaces::{ClientLike, HashesInterface}, prelude::{Builder, Client, Config}};
 use greenroom::{
     backend::{
         DeadFilter, Deferral, JournalWrite, Lookup, NotAppended, Refused, Scope, Sent, StateWrite, Status,
@@ -16,7 +15,10 @@ use greenroom::{
     error::Result,
 };
 
-use super::*;
+use super::{
+    raw::{LIMIT, Raw},
+    *,
+};
 
 /// The fate of the next call of a function.
 #[derive(Debug, Default)]
@@ -79,15 +81,15 @@ impl Stage {
 
     /// A message that has just been appended, as its owner reads it.
     async fn come(&self, to: &str) -> Stored {
-        let position = append(&self.backend, message(to, "1")).await;
+        let position = self.append(to).await;
         let after = Position::new(1, position.number() - 1);
         again(async || self.backend.reread(1, after, position, 10).await).await.pop().unwrap()
     }
 
     /// Appends where a lost answer may be one that nobody remembers: it had not happened then.
-    async fn append(&self, name: &str) -> Position {
+    async fn append(&self, to: &str) -> Position {
         loop {
-            match self.backend.append(vec![message(&self.actor(name), "1")]).await.remove(0) {
+            match self.backend.append(vec![message(to, "1")]).await.remove(0) {
                 Ok(Appended::New(position)) => return position,
                 Err(NotAppended::Unavailable(why)) => assert!(why.contains("not remembered"), "{why}"),
                 other => panic!("{other:?}"),
@@ -118,17 +120,6 @@ impl Stage {
             Acquired::Held(node) => panic!("node {node} has it"),
         }
         assert!(self.lease.epoch > before, "{:?} is not above {before}", self.lease);
-    }
-
-    async fn client(&self) -> Client {
-        let url = self.options.redis.replacen(',', "?node=", 1).replace(',', "&node=");
-        let client = Builder::from_config(Config::from_url(&url).unwrap()).build().unwrap();
-        client.init().await.unwrap();
-        client
-    }
-
-    fn head(&self) -> String {
-        format!("{}:{{0001}}:head", self.options.prefix)
     }
 }
 
@@ -268,12 +259,11 @@ async fn handed_over(stage: &mut Stage) {
 
 /// The server has lost what it knew, and the numbers that were reserved are used up.
 async fn lost(stage: &mut Stage) {
-    let client = stage.client().await;
-    let _: i64 = client.hset(stage.head(), [("run", "another")]).await.unwrap();
-    let one = stage.append("lost").await;
-    let limit = (one.number() + 9).to_string();
-    let _: i64 = client.hset(stage.head(), [("limit", limit)]).await.unwrap();
-    let two = stage.append("lost").await;
+    let raw = Raw::of(&stage.options, 1).await;
+    raw.confirm_elsewhere().await;
+    let one = stage.append(&stage.actor("lost")).await;
+    raw.set(LIMIT, one.number() + 9).await;
+    let two = stage.append(&stage.actor("lost")).await;
     stage.acquire().await;
     let read = again(async || stage.backend.reread(1, one, two, 10).await).await;
     let found: Vec<Position> = read.iter().map(|stored| stored.position).collect();
@@ -348,14 +338,8 @@ async fn others(stage: &mut Stage) {
         given += again(async || backend.take_tokens(wish, Some(NOW)).await).await.given;
     }
     assert!((8..=10).contains(&given), "{given}");
-    let enter = |holder: &str| Enter {
-        name,
-        holder: holder.to_owned(),
-        most: 1,
-        lease: 1000,
-        since: None,
-        patience: 0,
-    };
+    let enter =
+        |holder: &str| Enter { name, holder: holder.to_owned(), most: 1, lease: 1000, since: None, patience: 0 };
     assert_eq!(again(async || backend.enter_permit(enter("1-a"), Some(NOW)).await).await, Entered::In);
     let second = again(async || backend.enter_permit(enter("1-b"), Some(NOW)).await).await;
     assert!(matches!(second, Entered::Wait { .. }), "{second:?}");

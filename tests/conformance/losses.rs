@@ -8,6 +8,7 @@ use greenroom::backend::{Lookup, Refused, Sent};
 
 use super::{
     protocol::{KEY, Pair, pair, receivers},
+    raw::{self, Raw},
     *,
 };
 
@@ -257,9 +258,7 @@ fn where_an_era_is_lost_no_more_is_counted_than_was_given_in_it() {
         for _ in 0..9 {
             append(&pair.old, message(KEY, "2")).await;
         }
-        let client = client(&pair).await;
-        let head = keys(&pair, partition).next().unwrap();
-        let _: i64 = client.hset(&head, ("run", "another")).await.unwrap();
+        Raw::of(&pair.options, partition).await.confirm_elsewhere().await;
         let dumps = dump(&pair, partition).await;
         let later = append(&pair.old, message(KEY, "3")).await;
         assert!(later.number() > 1 << 20, "{later} is of the next era");
@@ -278,9 +277,7 @@ fn where_an_era_is_lost_a_node_that_hears_of_it_later_tells_no_more_than_was_giv
     pair(|pair| async move {
         let partition = pair.lease.partition;
         append(&pair.new, message(KEY, "2")).await;
-        let client = client(&pair).await;
-        let head = keys(&pair, partition).next().unwrap();
-        let _: i64 = client.hset(&head, ("run", "another")).await.unwrap();
+        Raw::of(&pair.options, partition).await.confirm_elsewhere().await;
         let dumps = dump(&pair, partition).await;
         append(&pair.old, message(KEY, "3")).await;
         append(&pair.old, message(KEY, "4")).await;
@@ -297,9 +294,9 @@ fn a_partition_whose_owner_has_a_number_that_was_never_given_is_taken() {
     pair(|pair| async move {
         let (client, nodes) = (client(&pair).await, format!("{}:{{nodes}}", pair.options.prefix));
         // All that was known of nodes is lost, and the owner is one of many that there were.
-        let head = keys(&pair, pair.lease.partition).next().unwrap();
-        let _: i64 = client.hset(&head, ("owner", 40)).await.unwrap();
-        let _: i64 = client.hset(&head, ("token", 4)).await.unwrap();
+        let raw = Raw::of(&pair.options, pair.lease.partition).await;
+        raw.set(raw::OWNER, 40).await;
+        let _: i64 = client.hset(raw.key("head"), ("token", 4)).await.unwrap();
         for key in ["next", "members"] {
             let _: i64 = client.del(format!("{nodes}:{key}")).await.unwrap();
         }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod commits;
+mod damaged;
 mod decided;
 mod deferred;
 mod documents;
@@ -16,7 +17,9 @@ mod mailbox;
 mod outbox;
 mod partial;
 mod protocol;
+mod raw;
 mod resize;
+mod restored;
 mod sessions;
 mod standing;
 mod states;

@@ -1,11 +1,11 @@
 //! Calls of which a part cannot be done, that come late, or that ask for what no number can say: all of it
 //! happens, or nothing (A2, A7, A8, C2 and C11 of the cluster store's faults).
 
-use fred::prelude::*;
 use greenroom::backend::{Lookup, Refused};
 
 use super::{
     protocol::{KEY, pair},
+    raw::{LAST, Raw, SERIAL},
     *,
 };
 
@@ -58,20 +58,37 @@ fn a_group_that_comes_after_a_later_one_is_refused() {
             state.state = Some(greenroom::backend::StateWrite { from: rev, doc: saved(text), fields: Vec::new() });
             assert_eq!(pair.old.commit(pair.lease, vec![state].into()).await, [Ok(())]);
         }
-        let url = pair.options.redis.replacen(',', "?node=", 1).replace(',', "&node=");
-        let client = Builder::from_config(Config::from_url(&url).unwrap()).build().unwrap();
-        client.init().await.unwrap();
-        let key = format!("{}:{{{:04}}}", pair.options.prefix, pair.lease.partition);
-        let serial: u64 = client.hget(format!("{key}:head"), "serial").await.unwrap();
+        let raw = Raw::of(&pair.options, pair.lease.partition).await;
+        let serial = raw.number(SERIAL).await;
         assert!(serial > 1);
-        let listed = client.function_list::<Value, _>(Some("greenroom_*"), false).await.unwrap();
-        let text = format!("{listed:?}");
-        let at = text.rfind("_extend").unwrap();
-        let library = &text[at - "greenroom_0000000000000000".len()..at];
         let args = vec![pair.lease.epoch.to_string(), (serial - 1).to_string(), String::new()];
-        let late: Result<Value, Error> =
-            client.fcall(format!("{library}_commit"), vec![key.clone(), format!("{key}:head")], args).await;
+        let late = raw.call("commit", args).await;
         assert!(late.unwrap_err().details().starts_with("STALE"));
+    });
+}
+
+/// As the first copy of a call that was sent again over another connection: it has waited in the network.
+#[test]
+fn an_append_that_comes_after_a_later_one_or_that_is_not_remembered_is_refused() {
+    pair(|pair| async move {
+        let raw = Raw::of(&pair.options, pair.lease.partition).await;
+        let append = async |token: &str, serial: u64, again: &str| {
+            let envelope = serde_json::to_string(&envelope(KEY, "7")).unwrap();
+            let bytes = envelope.len().to_string();
+            let all = ["9", token, &serial.to_string(), again, "100000", "4", "", &bytes, "", &envelope];
+            raw.call("append", all.map(str::to_owned).to_vec()).await.map(drop)
+        };
+        let over = |said: Result<(), fred::prelude::Error>| said.unwrap_err().details().starts_with("OVER");
+        let before = raw.number(LAST).await;
+        for serial in 1..=3 {
+            append("777", serial, "0").await.unwrap();
+        }
+        append("777", 3, "1").await.unwrap();
+        assert!(over(append("777", 2, "0").await) && over(append("777", 1, "1").await));
+        assert_eq!(raw.number(LAST).await, before + 3);
+        // A call that was forgotten may have happened, the first one too.
+        assert!(over(append("778", 1, "1").await));
+        assert_eq!(raw.number(LAST).await, before + 3);
     });
 }
 

@@ -250,10 +250,8 @@ impl Leases for Cluster {
     fn owners(&self) -> Fut<'_, Result<Vec<Owner>>> {
         Box::pin(async move {
             let owners = (0..self.core.options.partitions).map(async |partition| {
-                let key = format!("{}:head", self.core.redis.key(partition));
-                let found = list(self.core.redis.fields(key, &["owner", "epoch"]).await?);
-                let at = |index: usize| found.get(index).map_or(0, int) as u64;
-                Ok(Owner { node: at(0), epoch: at(1) })
+                let standing = self.core.standing(partition).await?;
+                Ok(Owner { node: standing.owner, epoch: standing.epoch })
             });
             join_all(owners).await.into_iter().collect()
         })

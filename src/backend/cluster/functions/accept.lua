@@ -13,32 +13,28 @@ local function raise(p, lock, token, forgotten)
   redis.call('ZADD', p .. ':fencedue', str(forgotten), lock)
 end
 
-local ACCEPTS = { 'last', 'bytes', 'of', 'limit', 'era', 'tick' }
-
--- node, token and serial of the call, whether it is repeated, budget, partitions, tenants, then what is said of
--- each message, and its envelope. A call that is repeated because its answer was lost is answered again. The
--- tenants are nothing, when none of them is anybody's, or that of each (packed), which is nothing where it is
--- nobody's. Of a message nothing is said, or {due kind key}, or {due kind key idempotency fingerprint answer
--- expires now}, or these (false where there is no idempotency key) and {lock token forgotten}: who of a lock's
--- holders appends. Answers {era first count}, when all were new, or {era 0 answers}.
-local function append(keys, args)
-  local p, mine = keys[1], 'n' .. args[2]
-  local head = open_head(p, ACCEPTS, { 'run', 'owner', mine })
-  local refused = barred(p, head)
-  if refused then return refused end
-  local said = head[mine] and cmsgpack.unpack(head[mine])
-  if said and said[1] == args[3] then return { head.era, said[2], said[3] } end
-  if args[4] == '1' then
-    -- Serials rise. Where nothing is remembered of an earlier call, this one may have happened.
-    local last = said and tonumber(said[1])
-    if not last and args[3] ~= '1' or last and last > tonumber(args[3]) then return redis.error_reply(OVER) end
+-- Puts messages of which nothing is said into the mailbox: from here on, the arguments are a place for the number of
+-- each, and its envelope.
+local function append_plain(p, args, from, first)
+  local at, b = from, slab(first)
+  for i = from, #args, 2 do
+    local number = first + (i - from) / 2
+    if number % SLAB == 0 and i > from then
+      redis.call('HSET', p .. ':mail:' .. str(b), unpack(args, at, i - 1))
+      at, b = i, b + 1
+    end
+    if number % SLAB == 0 or number == 1 then redis.call('ZADD', p .. ':mails', str(b), str(b)) end
+    args[i] = str(number)
   end
-  refused = full(head) or resized(head, args[6])
-  if refused then return refused end
-  local budget, answers, mail, timer, plain = tonumber(args[5]), {}, false, false, true
+  redis.call('HSET', p .. ':mail:' .. str(b), unpack(args, at))
+end
+
+-- Appends messages one by one, each as is said of it. Answers as append does.
+local function append_each(p, mine, args)
+  local head, budget, answers, mail, timer, plain = open_book(p), tonumber(args[5]), {}, false, false, true
   local tenants = args[7] ~= '' and redis.call('EXISTS', p .. ':crowd') == 1 and cmsgpack.unpack(args[7])
   local first = head.last + 1
-  for i = 8, #args, 2 do
+  for i = 9, #args, 2 do
     local about, envelope = args[i], args[i + 1]
     local answer
     if about ~= '' or tenants or head.bytes + #envelope > budget then
@@ -46,13 +42,13 @@ local function append(keys, args)
       local idem, lock = h and h[4], h and h[9]
       if idem then
         local packed = redis.call('HGET', p .. ':idem', idem)
-        local seen = packed and cmsgpack.unpack(packed)
+        local seen = packed and record_of(packed, 4)
         if seen and seen[4] > h[8] then
           if seen[1] == h[5] then answer = { 'seen', seen[2], seen[3], seen[6] } else answer = { 'mismatch' } end
         end
       end
       if not answer and tenants then
-        local bytes, share = crowding(p, tenants[(i - 6) / 2])
+        local bytes, share = crowding(p, tenants[(i - 7) / 2])
         if bytes then answer = { 'full', bytes, share } end
       end
       if not answer and lock then
@@ -76,10 +72,51 @@ local function append(keys, args)
     end
     answers[#answers + 1] = answer
   end
-  said = plain and { args[3], first, #answers } or { args[3], 0, answers }
-  close_book(p, head, { mine, cmsgpack.pack(said) })
+  local text = plain and str(first) .. ' ' .. str(#answers) or cmsgpack.pack(answers)
+  close_book(p, head, { mine, args[3] .. ':' .. text })
   wake(p, head.owner, args[1], mail and head.last, timer)
-  return { head.era, said[2], said[3] }
+  if plain then return { head.era, first, #answers } end
+  return { head.era, 0, answers }
+end
+
+-- node, token and serial of the call, whether it is repeated, budget, partitions, tenants, the bytes of all
+-- messages if nothing is said of any of them, then what is said of each message, and its envelope. Serials rise, and a
+-- node has one call on its way: one that comes again because its answer was lost is answered again, one that comes
+-- after a later one is refused, and so is one that comes again where nothing is remembered, since it may have
+-- happened. What is remembered is the serial, a colon, and first number and count, or the answers (packed).
+-- The tenants are nothing, when none of them is anybody's, or that of each (packed), which is nothing where it is
+-- nobody's. Of a message nothing is said, or {due kind key}, or {due kind key idempotency fingerprint answer
+-- expires now}, or these (false where there is no idempotency key) and {lock token forgotten}: who of a lock's
+-- holders appends. Answers {era first count}, when all were new, or {era 0 answers}.
+local function append(keys, args)
+  local p, mine, sent = keys[1], 'n' .. args[2], tonumber(args[3])
+  local values = redis.call('HMGET', p .. ':head', 'book', mine)
+  local last, bytes, completed, failed, dead, cancelled, lost, out, of, limit, era, tick, owner, epoch, serial, process =
+    unpack_book(values[1])
+  if cold(p, process, tick) then return redis.error_reply(COLD) end
+  local said = values[2] and tonumber(values[2]:match('^%d+'))
+  if said == sent then
+    local first, count = values[2]:match('^%d+:(%d+) (%d+)$')
+    if first then return { era, tonumber(first), tonumber(count) } end
+    return { era, 0, cmsgpack.unpack(values[2]:match('^%d+:(.*)$')) }
+  end
+  if said and said > sent or not said and args[4] == '1' then return redis.error_reply(OVER) end
+  if last + MARGIN > limit then return redis.error_reply(RESERVE) end
+  local refused = resized(of, args[6])
+  if refused then return refused end
+  bytes = bytes + (tonumber(args[8]) or math.huge)
+  if bytes > tonumber(args[5]) or args[7] ~= '' and redis.call('EXISTS', p .. ':crowd') == 1 then
+    return append_each(p, mine, args)
+  end
+  local first, count = last + 1, (#args - 8) / 2
+  append_plain(p, args, 9, first)
+  last = last + count
+  ticks[p] = tick + 1
+  redis.call('HSET', p .. ':head', 'book',
+    struct.pack(BOOK, last, bytes, completed, failed, dead, cancelled, lost, out, of, limit, era, tick + 1, owner, epoch, serial, process),
+    mine, args[3] .. ':' .. str(first) .. ' ' .. str(count))
+  wake(p, owner, args[1], last, false)
+  return { era, first, count }
 end
 
 -- The era and sequence up to which something has come from a partition.
@@ -99,7 +136,7 @@ end
 -- it, and this server has lost it: the loss is counted where it is confirmed, and not here again.
 local function receive(keys, args)
   local p, era = keys[1], tonumber(args[3])
-  local head = open_head(p, { 'last', 'bytes', 'limit', 'era', 'tick' }, { 'run', 'owner' })
+  local head = open_book(p)
   local refused = barred(p, head) or full(head)
   if refused then return refused end
   local met, seen = seen_of(p, args[2])

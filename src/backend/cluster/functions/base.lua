@@ -5,7 +5,9 @@
 -- that all its keys share a hash tag; KEYS[2] is its head. The first never exists: while a Redis Cluster
 -- migrates the slot, one missing key makes it refuse the call on both sides, and nothing of it runs.
 --
---   :head      hash   the counts and the lease, see HEAD; n<token> what a node appended last
+--   :head      hash   book: the counts and the lease, see BOOK; token of the owner, clean, former; gaps, see warm.lua;
+--                     answers, begun, cancels: what the owner's last calls were answered; n<token> what a node
+--                     appended last
 --   :mail:B    hash   number → envelope, B = number / 512; :mails zset of the B that may exist
 --   :out:B     hash   serial → {to era seq head envelope}, B = serial / 512: what left for other partitions
 --                     and has not arrived; :outs zset of the B that may exist
@@ -28,20 +30,34 @@
 --   :arrived   hash   while they are: old number → number, of what was taken last; from
 --   :counts :lease    a text, where the store had format 1; :old while it is carried: see upgrade.lua
 --
--- HEAD: last bytes completed failed dead cancelled lost: the counts; lost are messages that were accepted and
+-- BOOK: last bytes completed failed dead cancelled lost: the counts; lost are messages that were accepted and
 -- that a server lost. 'out' of the numbers up to 'last' are no messages that are or ended here: they have moved
 -- to another partition, or were leapt over. So accepted = last - out + lost. 'of' is how many partitions there are, once they were resized.
--- owner token epoch clean serial answers: the lease, and the last group of commits under it.
--- run tick era limit gaps: see warm.lua.
+-- owner epoch serial: the lease, and the last group of commits under it. limit era tick run: see warm.lua.
 
 local SLAB = 512
 -- So many numbers must be left before the limit when a call begins: more than one call can take.
 local MARGIN = 1048576
 
 local function num(x) return tonumber(x) or 0 end
--- Lua writes large numbers as 1e+15.
-local function str(x) return string.format('%d', x) end
-local function slab(number) return math.floor(number / SLAB) end
+
+-- The digits of an integer: Lua writes large numbers as 1e+15. Those of one call have all but the last three digits in
+-- common, mostly, and to format a number costs more than all else that is done with it.
+local digits, thousands, front = {}, 0, ''
+local function str(x)
+  local low = x % 1000
+  local high = (x - low) / 1000
+  if high <= 0 then return ('%d'):format(x) end
+  if high ~= thousands then thousands, front = high, ('%d'):format(high) end
+  local back = digits[low]
+  if not back then
+    back = ('%03d'):format(low)
+    digits[low] = back
+  end
+  return front .. back
+end
+
+local function slab(number) return (number - number % SLAB) / SLAB end
 local function member(kind, key, number) return kind .. '/' .. key .. '\0' .. string.format('%012x', number) end
 
 local STALE = 'STALE another owner has taken over'
@@ -49,41 +65,59 @@ local COLD = 'COLD this server has not confirmed the partition, or has lost some
 local OVER = 'OVER whether this call happened is not remembered'
 local RESERVE = 'RESERVE the numbers that were reserved are used up'
 
--- The process that this server is, and the newest tick of each partition that it has seen: memory of the
--- process, which no replica and no later process has.
+-- The process that this server is, and as which master, and the newest tick of each partition that it has seen:
+-- memory of the process, which no replica and no later process has. A master that becomes a replica, and takes over
+-- what that has, forgets it with its functions, and is another master when it is promoted again.
 local process, ticks = nil, {}
 local function run()
-  if not process then process = redis.call('INFO', 'server'):match('run_id:(%w+)') end
+  if not process then
+    local id = redis.call('INFO', 'server'):match('run_id:(%w+)'):sub(1, 20)
+    process = id .. redis.call('INFO', 'replication'):match('master_replid:(%w+)'):sub(1, 20)
+  end
   return process
 end
 
--- Numbers of the head that a call may change, read once and written once, those that have changed.
-local COUNTS = { 'last', 'bytes', 'completed', 'failed', 'dead', 'cancelled', 'lost', 'out', 'of', 'limit', 'era', 'tick' }
--- What is read of the head beside them.
-local TEXTS = { 'run', 'owner', 'epoch', 'serial', 'answers' }
+-- The book of a partition is one field of fixed numbers: to read or write a field costs as much as all of it.
+local BOOK = '<dddddddddddddddc40'
+-- In place of the process that confirmed a partition, while none has.
+local NO_RUN = ('0'):rep(40)
 
--- Reads the head: numbers and texts of it, by name.
-local function open_head(p, counts, texts)
-  local fields = {}
-  for i = 1, #counts do fields[i] = counts[i] end
-  for i = 1, #texts do fields[#fields + 1] = texts[i] end
-  local values = redis.call('HMGET', p .. ':head', unpack(fields))
-  local head, was = {}, {}
-  for i = 1, #counts do
-    local value = tonumber(values[i]) or 0
-    head[counts[i]], was[counts[i]] = value, value
-  end
-  for i = 1, #texts do head[texts[i]] = values[#counts + i] end
-  head.was, head.mail, head.leaving, head.ended = was, {}, {}, {}
+-- last bytes completed failed dead cancelled lost out of limit era tick owner epoch serial run
+local function unpack_book(packed)
+  if not packed then return 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NO_RUN end
+  return struct.unpack(BOOK, packed)
+end
+
+local function pack_book(head)
+  return struct.pack(BOOK, head.last, math.max(head.bytes, 0), head.completed, head.failed, math.max(head.dead, 0),
+    head.cancelled, head.lost, head.out, head.of, head.limit, head.era, head.tick, head.owner, head.epoch, head.serial, head.run)
+end
+
+-- The book as a table, with further fields of the head, where there are any.
+local function read_book(packed)
+  local last, bytes, completed, failed, dead, cancelled, lost, out, of, limit, era, tick, owner, epoch, serial, run =
+    unpack_book(packed)
+  return {
+    last = last, bytes = bytes, completed = completed, failed = failed, dead = dead, cancelled = cancelled, lost = lost,
+    out = out, of = of, limit = limit, era = era, tick = tick, owner = owner, epoch = epoch, serial = serial, run = run,
+    mail = {}, leaving = {}, ended = {}, was = packed,
+  }
+end
+
+local function open_book(p, ...)
+  local values = redis.call('HMGET', p .. ':head', 'book', ...)
+  local head = read_book(values[1])
+  for i = 1, select('#', ...) do head[select(i, ...)] = values[i + 1] end
   return head
 end
 
-local function open_book(p) return open_head(p, COUNTS, TEXTS) end
+-- Whether this server is another one than confirmed the partition, or has lost some of it.
+local function cold(p, process, tick) return process ~= run() or tick < (ticks[p] or 0) end
 
 -- Why an owner may not go on, or nothing.
 local function barred(p, head, epoch)
-  if head.run ~= run() or head.tick < (ticks[p] or 0) then return redis.error_reply(COLD) end
-  if epoch and head.epoch ~= epoch then return redis.error_reply(STALE) end
+  if cold(p, head.run, head.tick) then return redis.error_reply(COLD) end
+  if epoch and head.epoch ~= tonumber(epoch) then return redis.error_reply(STALE) end
 end
 
 -- The same for what adds messages.
@@ -95,7 +129,8 @@ local function flush(p, name, slabs)
   for b, pairs in pairs(slabs) do redis.call('HSET', p .. name .. str(b), unpack(pairs)) end
 end
 
--- Writes what a call has changed of the head, and what it has gathered. 'more' are further fields of the head.
+-- Writes what a call has changed of the head, and what it has gathered. 'more' are further fields of the
+-- head; a call that has changed nothing of either writes nothing.
 local function close_book(p, head, more)
   flush(p, ':mail:', head.mail)
   flush(p, ':out:', head.leaving)
@@ -103,26 +138,17 @@ local function close_book(p, head, more)
     table.insert(head.ended, 1, head.at)
     redis.call('RPUSH', p .. ':ended', cmsgpack.pack(head.ended))
   end
-  local args = more or {}
-  for field, was in pairs(head.was) do
-    local value = head[field]
-    if value ~= was then
-      args[#args + 1] = field
-      args[#args + 1] = str(math.max(value, 0))
-    end
-  end
-  if #args == 0 then return end
-  head.tick = head.was.tick + 1
+  if not more and pack_book(head) == head.was then return end
+  head.tick = head.tick + 1
   ticks[p] = head.tick
-  args[#args + 1] = 'tick'
-  args[#args + 1] = str(head.tick)
-  redis.call('HSET', p .. ':head', unpack(args))
+  redis.call('HSET', p .. ':head', 'book', pack_book(head), unpack(more or {}))
 end
 
 -- Lets the owner look, unless it is the one who calls: that one knows.
 local function wake(p, owner, node, last, timer)
-  if owner and owner ~= '0' and owner ~= node then
+  if owner ~= 0 and owner ~= tonumber(node) then
     local base, partition = p:match('^(.*):{(%d+)}$')
+    owner = str(owner)
     if last then redis.call('PUBLISH', base .. ':node:' .. owner, 'm' .. partition .. ':' .. str(last)) end
     if timer then redis.call('PUBLISH', base .. ':node:' .. owner, 'd' .. partition) end
   end
@@ -133,6 +159,18 @@ local function defer(p, number, due, parked, kind, key, failures, envelope)
   redis.call('HSET', p .. ':deferred', n, cmsgpack.pack({ due, parked, kind, key, failures, envelope }))
   if due > 0 then redis.call('ZADD', p .. ':timers', str(due), n) else redis.call('ZREM', p .. ':timers', n) end
   if parked == 1 then redis.call('ZADD', p .. ':parked', 0, member(kind, key, number)) end
+end
+
+-- A record of so many fields at least; nothing when it cannot be read. A call that stopped there would have done half of it.
+local function record_of(packed, fields)
+  local fine, record = pcall(cmsgpack.unpack, packed)
+  if fine and type(record) == 'table' and #record >= fields then return record end
+end
+
+-- A deferred message; nothing when it is gone. One that cannot be read is all envelope, and its owner buries it.
+local function deferred(p, number)
+  local packed = redis.call('HGET', p .. ':deferred', str(number))
+  return packed and (record_of(packed, 6) or { 0, 0, '', '', '', packed })
 end
 
 local function undefer(p, number, kind, key)
@@ -192,9 +230,9 @@ local function result(p, number, body, head, at)
 end
 
 -- What a node says that has slept through a resize belongs somewhere else now.
-local function resized(head, partitions)
-  if head.of == 0 or head.of == tonumber(partitions) then return nil end
-  return redis.error_reply('RESIZED the store has ' .. str(head.of) .. ' partitions now, and this node knows ' .. partitions)
+local function resized(of, partitions)
+  if of == 0 or of == tonumber(partitions) then return nil end
+  return redis.error_reply('RESIZED the store has ' .. str(of) .. ' partitions now, and this node knows ' .. partitions)
 end
 
 local function gather(slabs, number, value)

@@ -1,20 +1,14 @@
 -- Ending, deferring and parking messages: what a commit does besides the state.
 
 local NONE = {}
+-- No answers, packed.
+local NOTHING = '\144'
 
 local function set(numbers)
   if not numbers then return NONE end
   local members = {}
   for _, n in ipairs(numbers) do members[n] = true end
   return members
-end
-
--- The envelope of a deferred message, or its whole record; nothing when it is gone.
-local function deferred(p, number, whole)
-  local packed = redis.call('HGET', p .. ':deferred', str(number))
-  local record = packed and cmsgpack.unpack(packed)
-  if whole then return record end
-  return record and record[6]
 end
 
 -- Corrects the homes in a list that names every message with its home, so many values each: a server that lost the
@@ -34,7 +28,7 @@ end
 -- witness waits: then a message that is gone was lost by the server, and the rest of the commit is applied.
 local function apply_one(p, c, head, out, rest)
   local done, later, parked, outbox, kind, key, at = c[1], c[2], c[3], c[4], c[5], c[6], c[7]
-  local mail, moved, written, there = {}, {}, c[8], nil
+  local mail, moved, records, written, there = {}, {}, {}, c[8], nil
   if rest then
     rehome(p, done, 6)
     rehome(p, later, 5)
@@ -49,7 +43,8 @@ local function apply_one(p, c, head, out, rest)
   for i = 1, #done, 6 do
     local n, home, status = done[i], done[i + 1], done[i + 2]
     if home == 1 then
-      moved[n] = deferred(p, n)
+      records[n] = deferred(p, n)
+      moved[n] = records[n] and records[n][6]
     else
       if status >= 2 then moved[n] = letter(p, n) else moved[n] = in_mailbox(p, n) end
       if moved[n] then mail[#mail + 1] = n end
@@ -62,7 +57,8 @@ local function apply_one(p, c, head, out, rest)
       moved[n] = letter(p, n)
       if moved[n] then mail[#mail + 1] = n end
     else
-      moved[n] = deferred(p, n)
+      records[n] = deferred(p, n)
+      moved[n] = records[n] and records[n][6]
     end
     if not moved[n] and not rest then return n end
   end
@@ -73,7 +69,7 @@ local function apply_one(p, c, head, out, rest)
       moved[n] = letter(p, n)
       if moved[n] then mail[#mail + 1] = n end
     else
-      moved[n] = deferred(p, n, true)
+      moved[n] = deferred(p, n)
     end
   end
   if #done + #later == 0 and #parked > 0 then
@@ -86,7 +82,8 @@ local function apply_one(p, c, head, out, rest)
   if written then record_all(p, written, there) end
   for i = 1, #done, 6 do
     local n, home, status, attempts, size, body = done[i], done[i + 1], done[i + 2], done[i + 3], done[i + 4], done[i + 5]
-    if home == 1 then undefer(p, n, kind, key) end
+    -- One that cannot be read is buried under another name than it was deferred by.
+    if home == 1 then undefer(p, n, records[n] and records[n][3] or kind, records[n] and records[n][4] or key) end
     if not moved[n] then
       size = 0
     elseif status == 3 then
@@ -199,6 +196,25 @@ local function end_all(p, plain, head, out)
   if #plain[6] > 0 then redis.call('RPUSH', p .. ':ended', cmsgpack.pack(plain[6])) end
 end
 
+-- A group of which all commits only end messages, as most do.
+local function commit_plain(p, args)
+  local last, bytes, completed, failed, dead, cancelled, lost, out, of, limit, era, tick, owner, epoch, serial, process =
+    unpack_book(redis.call('HGET', p .. ':head', 'book'))
+  if cold(p, process, tick) then return redis.error_reply(COLD) end
+  local sent = tonumber(args[2])
+  if epoch ~= tonumber(args[1]) or serial > sent then return redis.error_reply(STALE) end
+  if serial == sent then return { cmsgpack.unpack(redis.call('HGET', p .. ':head', 'answers')), 'again' } end
+  local plain = cmsgpack.unpack(args[3])
+  if not all_there(p, plain[4]) then return { 'apart' } end
+  local head = { last = last, bytes = bytes, completed = completed, failed = failed, mail = NONE }
+  end_all(p, plain, head, { counted = redis.call('EXISTS', p .. ':attempts') == 1 })
+  ticks[p] = tick + 1
+  redis.call('HSET', p .. ':head', 'answers', NOTHING, 'book',
+    struct.pack(BOOK, last, math.max(head.bytes, 0), head.completed, head.failed, dead, cancelled, lost, out, of, limit, era, tick + 1,
+      owner, epoch, sent, process))
+  return { NONE, NONE }
+end
+
 -- A group of commits under a lease: epoch, serial of the group, those that only end messages (or
 -- nothing), then each of the others. Answers {answers of the others, sent}. A group that comes again, because
 -- its answer was lost, is answered again, with 'again' instead of what was sent; one that comes after a later
@@ -206,12 +222,13 @@ end
 -- 'apart': each commit is then to be asked for by itself.
 local function commit(keys, args)
   local p = keys[1]
-  local head = open_book(p)
+  if #args == 3 and args[3] ~= '' then return commit_plain(p, args) end
+  local head = open_book(p, 'answers')
   local refused = barred(p, head, args[1])
   if refused then return refused end
-  local last = num(head.serial)
-  if last == tonumber(args[2]) then return { cmsgpack.unpack(head.answers), 'again' } end
-  if last > tonumber(args[2]) then return redis.error_reply(STALE) end
+  local serial = tonumber(args[2])
+  if head.serial == serial then return { cmsgpack.unpack(head.answers), 'again' } end
+  if head.serial > serial then return redis.error_reply(STALE) end
   refused = #args > 3 and full(head)
   if refused then return refused end
   local plain = args[3] ~= '' and cmsgpack.unpack(args[3])
@@ -219,15 +236,15 @@ local function commit(keys, args)
   local out, answers = begin_group(p), {}
   if plain then end_all(p, plain, head, out) end
   for i = 4, #args do answers[i - 3] = apply_one(p, cmsgpack.unpack(args[i]), head, out) end
-  end_group(p, head, out, { 'serial', args[2], 'answers', cmsgpack.pack(answers) })
+  head.serial = serial
+  end_group(p, head, out, { 'answers', cmsgpack.pack(answers) })
   return { answers, out.sent }
 end
 
 -- Parcels that have arrived: epoch, then serials. A stale owner removes nothing.
 local function arrived(keys, args)
   local p = keys[1]
-  local head = open_head(p, { 'tick' }, { 'run', 'epoch' })
-  local refused = barred(p, head, args[1])
+  local refused = barred(p, open_book(p), args[1])
   if refused then return refused end
   local numbers, newest = {}, slab(num(redis.call('HGET', p .. ':sent', 'serial')))
   for i = 2, #args do numbers[i - 1] = tonumber(args[i]) end
@@ -236,6 +253,5 @@ local function arrived(keys, args)
     redis.call('HDEL', key, unpack(of))
     if b ~= newest and redis.call('EXISTS', key) == 0 then redis.call('ZREM', p .. ':outs', str(b)) end
   end
-  close_book(p, head, {})
   return #numbers
 end

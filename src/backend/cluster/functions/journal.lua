@@ -41,8 +41,8 @@ local function rouse(p, written, at)
     local n = str(written[i])
     local packed = written[i + 1] >= 2 and redis.call('HGET', p .. ':deferred', n)
     if packed then
-      local fine, d = pcall(cmsgpack.unpack, packed)
-      if fine and type(d) == 'table' and #d == 6 and d[1] > at then
+      local d = record_of(packed, 6)
+      if d and d[1] > at then
         d[1] = math.max(at, 1)
         redis.call('HSET', p .. ':deferred', n, cmsgpack.pack(d))
         redis.call('ZADD', p .. ':timers', str(d[1]), n)

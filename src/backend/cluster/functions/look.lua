@@ -1,5 +1,11 @@
 -- Looking, without changing anything.
 
+-- The last number that was given.
+local function last_of(p)
+  local packed = redis.call('HGET', p .. ':head', 'book')
+  return packed and (unpack_book(packed)) or num((old_counts(p) or {}).last)
+end
+
 -- Where a message is: number.
 local function lookup(keys, args)
   local p, number = keys[1], tonumber(args[1])
@@ -20,7 +26,7 @@ local function lookup(keys, args)
   envelope = old_letter(p, number)
   if envelope then return { 'mailbox', envelope, attempts } end
   if leapt(p, number) then return { 'lost' } end
-  return { 'none', num(redis.call('HGET', p .. ':head', 'last') or (old_counts(p) or {}).last) }
+  return { 'none', last_of(p) }
 end
 
 -- Values of a set of slabs from a number on: at most so many values and about so many bytes. Number and value of
@@ -71,7 +77,7 @@ end
 -- What may be looked at by an owner: its epoch, or nothing for others.
 local function hidden(p, epoch)
   if epoch == '' then return nil end
-  return barred(p, open_head(p, { 'tick' }, { 'run', 'epoch' }), epoch)
+  return barred(p, open_book(p), epoch)
 end
 
 -- Messages in the mailbox: epoch (or nothing), after, up to (or nothing: all), limit, bytes. Number and envelope
@@ -80,7 +86,7 @@ local function read(keys, args)
   local p = keys[1]
   local refused = hidden(p, args[1])
   if refused then return refused end
-  local to = args[3] == '' and num(redis.call('HGET', p .. ':head', 'last')) or tonumber(args[3])
+  local to = args[3] == '' and last_of(p) or tonumber(args[3])
   return values(p, ':mails', ':mail:', tonumber(args[2]) + 1, to, tonumber(args[4]), tonumber(args[5]))
 end
 
@@ -191,9 +197,8 @@ end
 local function books(keys, args)
   local p, answer = keys[1], {}
   local old = age(p) == 2 and old_counts(p)
-  for i, count in ipairs(redis.call('HMGET', p .. ':head', unpack(BOOKS))) do
-    answer[i] = num(old and old[BOOKS[i]] or count)
-  end
+  local head = old or open_book(p)
+  for i, count in ipairs(BOOKS) do answer[i] = num(head[count]) end
   answer[#answer + 1] = entries(p, ':mails', ':mail:') + redis.call('XLEN', p .. ':mailbox')
   answer[#answer + 1] = redis.call('HLEN', p .. ':deferred')
   answer[#answer + 1] = redis.call('HLEN', p .. ':dead')
@@ -207,7 +212,7 @@ end
 -- its parcels of this era that have not arrived.
 local function sequences(keys)
   local p = keys[1]
-  local era = num(redis.call('HGET', p .. ':head', 'era'))
+  local era = open_book(p).era
   local answer, waiting = { era, 'sent' }, {}
   for _, value in ipairs(redis.call('HGETALL', p .. ':sent')) do answer[#answer + 1] = value end
   answer[#answer + 1] = 'seen'

@@ -7,25 +7,26 @@
 -- last owner let go in order; if not, it is minus that owner's number.
 local function acquire(keys, args)
   local p, me, token = keys[1], args[1], args[2]
-  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch', 'clean', 'former' })
+  local head = open_book(p, 'token', 'clean', 'former')
   local refused = barred(p, head)
   if refused then return refused end
-  local owner, former, alive = head.owner or '0', 0, {}
-  if owner ~= '0' then former = owner == me and head.token == token and 1 or 2 end
+  local owner, former, alive = head.owner, 0, {}
+  if owner ~= 0 then former = owner == tonumber(me) and head.token == token and 1 or 2 end
   for i = 6, #args, 2 do alive[args[i + 1]] = args[i] end
   if former == 2 then
-    if tonumber(owner) > tonumber(args[3]) or alive[head.token] == owner then return { 0, tonumber(owner) } end
+    if owner > tonumber(args[3]) or alive[head.token] == str(owner) then return { 0, owner } end
   end
-  if tonumber(args[4]) <= num(head.epoch) then return { -1, num(head.epoch) } end
+  if tonumber(args[4]) <= head.epoch then return { -1, head.epoch } end
   alive[token] = me
   for _, field in ipairs(redis.call('HKEYS', p .. ':head')) do
     if field:match('^n%d+$') and not alive[field:sub(2)] then redis.call('HDEL', p .. ':head', field) end
   end
   head.limit = math.max(head.limit, tonumber(args[5]))
-  close_book(p, head, { 'owner', me, 'token', token, 'epoch', args[4], 'clean', '0', 'serial', '0' })
+  head.owner, head.epoch, head.serial = tonumber(me), tonumber(args[4]), 0
+  close_book(p, head, { 'token', token, 'clean', '0' })
   local clean = former == 0 and head.clean ~= '0'
   redis.call('DEL', p .. ':crowd')
-  local left = clean and 1 or -(former > 0 and tonumber(owner) or num(head.former))
+  local left = clean and 1 or -(former > 0 and owner or num(head.former))
   local answer = { tonumber(args[4]), left, head.last, head.era }
   for _, value in ipairs(redis.call('HGETALL', p .. ':attempts')) do answer[#answer + 1] = tonumber(value) end
   return answer
@@ -34,9 +35,10 @@ end
 -- Lets a partition go in order: epoch.
 local function release(keys, args)
   local p = keys[1]
-  local head = open_head(p, { 'tick' }, { 'run', 'epoch' })
+  local head = open_book(p)
   if barred(p, head, args[1]) then return 0 end
-  close_book(p, head, { 'owner', '0', 'token', '', 'clean', '1' })
+  head.owner = 0
+  close_book(p, head, { 'token', '', 'clean', '1' })
   return 1
 end
 

@@ -22,7 +22,7 @@ end
 -- has not ended; then the places, counted from 1, of those that are not in their home any more.
 local function open(keys, args)
   local p, answers = keys[1], {}
-  local refused = barred(p, open_head(p, { 'tick' }, { 'run', 'epoch' }), args[1])
+  local refused = barred(p, open_book(p), args[1])
   if refused then return refused end
   local any = redis.call('EXISTS', p .. ':parked') == 1
   for i = 2, #args, 2 do
@@ -59,7 +59,7 @@ end
 -- answered again.
 local function begin(keys, args)
   local p, counts = keys[1], {}
-  local head = open_head(p, { 'tick' }, { 'run', 'epoch', 'begun' })
+  local head = open_book(p, 'begun')
   local refused = barred(p, head, args[1])
   if refused then return refused end
   local said = answered(head.begun, args[1], args[2])
@@ -83,9 +83,8 @@ local function cancel_one(p, n, body, head, at)
   if envelope then
     remove(p, head, slab(number), { n })
   else
-    local packed = redis.call('HGET', p .. ':deferred', n)
-    if not packed then return 0 end
-    local d = cmsgpack.unpack(packed)
+    local d = deferred(p, number)
+    if not d then return 0 end
     envelope = d[6]
     undefer(p, number, d[3], d[4])
   end
@@ -100,7 +99,7 @@ end
 -- 1 for each that was cancelled, 0 for the others. A call that comes again is answered again.
 local function cancel(keys, args)
   local p, answers = keys[1], {}
-  local head = open_head(p, COUNTS, { 'run', 'epoch', 'cancels' })
+  local head = open_book(p, 'cancels')
   local refused = barred(p, head, args[1])
   if refused then return refused end
   local said = answered(head.cancels, args[1], args[2])
@@ -114,7 +113,7 @@ end
 -- bytes of each.
 local function refuse(keys, args)
   local p = keys[1]
-  if redis.call('HGET', p .. ':head', 'epoch') ~= args[1] then return 0 end
+  if open_book(p).epoch ~= tonumber(args[1]) then return 0 end
   redis.call('DEL', p .. ':crowd')
   if #args > 3 then
     redis.call('HSET', p .. ':crowd', 'share', args[3], unpack(args, 4))

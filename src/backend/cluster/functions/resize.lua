@@ -4,7 +4,7 @@
 
 -- Why the one who resizes may not go on, or nothing.
 local function foreign(p, epoch)
-  return barred(p, open_head(p, { 'tick' }, { 'run', 'epoch' }), epoch)
+  return barred(p, open_book(p), epoch)
 end
 
 -- From now on only nodes that know this many partitions put anything in: epoch, partitions.
@@ -87,7 +87,8 @@ local function arrive(keys, args)
         gather(head.mail, number, bytes)
         head.bytes = head.bytes + #bytes
       elseif place == '1' then
-        local d = cmsgpack.unpack(bytes)
+        -- What cannot be read is due, so that its owner buries it.
+        local d = record_of(bytes, 6) or { 1, 0, '', '', '', bytes }
         defer(p, number, d[1], d[2], d[3], d[4], d[5], d[6])
         head.bytes = head.bytes + #d[6]
       else
@@ -119,8 +120,8 @@ local function depart(keys, args)
       remove(p, head, slab(number), { n })
       head.bytes = head.bytes - #bytes
     elseif packed then
-      local fine, d = pcall(cmsgpack.unpack, packed)
-      if fine and type(d) == 'table' and #d == 6 then
+      local d = record_of(packed, 6)
+      if d then
         undefer(p, number, d[3], d[4])
         head.bytes = head.bytes - #d[6]
       else
@@ -210,12 +211,13 @@ end
 -- Lets a partition go: epoch, the epoch it has from now on, whether its last owner let go in order.
 local function settle(keys, args)
   local p = keys[1]
-  local head = open_head(p, { 'tick' }, { 'run', 'epoch' })
+  local head = open_book(p)
   local refused = barred(p, head, args[1])
   if refused then return refused end
   redis.call('DEL', p .. ':arrived')
   redis.call('HDEL', p .. ':head', 'answers')
-  close_book(p, head, { 'owner', '0', 'token', '', 'epoch', args[2], 'clean', args[3], 'serial', '0' })
+  head.owner, head.epoch, head.serial = 0, tonumber(args[2]), 0
+  close_book(p, head, { 'token', '', 'clean', args[3] })
   return 1
 end
 

@@ -57,13 +57,11 @@ local function seal(keys)
   local swept = '0'
   if is_hash(p .. ':lease') then lease = redis.call('HMGET', p .. ':lease', 'owner', 'epoch', 'clean') end
   if is_hash(p .. ':counts') then swept = redis.call('HGET', p .. ':counts', 'swept') or '0' end
-  local head = { 'owner', '0', 'token', '', 'epoch', lease[2] or '0', 'serial', '0', 'tick', '1' }
-  head[#head + 1], head[#head + 2] = 'clean', (lease[1] or '0') == '0' and lease[3] or '0'
-  for field, value in pairs(counts) do
-    head[#head + 1] = field
-    head[#head + 1] = str(value)
-  end
-  redis.call('HSET', p .. ':head', unpack(head))
+  local head = read_book(nil)
+  for field, value in pairs(counts) do head[field] = value end
+  head.epoch, head.tick = num(lease[2]), 1
+  local clean = (lease[1] or '0') == '0' and lease[3] or '0'
+  redis.call('HSET', p .. ':head', 'book', pack_book(head), 'token', '', 'clean', clean)
   redis.call('SET', p .. ':counts', SEALED)
   redis.call('SET', p .. ':lease', SEALED)
   redis.call('HSET', p .. ':old', 'phase', 'mailbox', 'low', swept, 'cursor', '0',
@@ -188,7 +186,7 @@ end
 local function format(keys)
   local p = keys[1]
   local state = age(p)
-  return { state, num(redis.call('HGET', p .. (state == 2 and ':lease' or ':head'), 'epoch')) }
+  return { state, state == 2 and num(redis.call('HGET', p .. ':lease', 'epoch')) or open_book(p).epoch }
 end
 
 -- Which messages wait: numbers. 1 or 0 for each.

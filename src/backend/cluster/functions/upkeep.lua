@@ -1,21 +1,23 @@
 -- Dead letters, and forgetting.
 
--- Takes a letter out of the dead ones: {died attempts kind key failures envelope}, or nothing.
+-- Takes a letter out of the dead ones: {died attempts kind key failures envelope}, or nothing. One that cannot be read
+-- stays there.
 local function exhume(p, number, head)
   local packed = redis.call('HGET', p .. ':dead', number)
-  if not packed then return nil end
+  local letter = packed and record_of(packed, 6)
+  if not letter then return nil end
   redis.call('HDEL', p .. ':dead', number)
   redis.call('ZREM', p .. ':deadline', number)
   redis.call('HDEL', p .. ':attempts', number)
   head.dead = head.dead - 1
-  return cmsgpack.unpack(packed)
+  return letter
 end
 
 -- Puts dead letters back, attempts forgotten: node, partitions, now, numbers. Answers how many.
 local function redrive(keys, args)
   local p, now, moved = keys[1], tonumber(args[3]), 0
   local head = open_book(p)
-  local refused = barred(p, head) or resized(head, args[2])
+  local refused = barred(p, head) or resized(head.of, args[2])
   if refused then return refused end
   for i = 4, #args do
     local d = exhume(p, args[i], head)
@@ -34,7 +36,7 @@ end
 local function discard(keys, args)
   local p, now, gone = keys[1], tonumber(args[2]), 0
   local head = open_book(p)
-  local refused = barred(p, head) or resized(head, args[1])
+  local refused = barred(p, head) or resized(head.of, args[1])
   if refused then return refused end
   for i = 3, #args do
     local d = exhume(p, args[i], head)
@@ -63,13 +65,16 @@ local function forget_by_time(hash, times, now)
   return #late
 end
 
--- Slabs that are empty and no longer filled leave the index.
-local function prune(p, head)
-  for _, b in ipairs(redis.call('ZRANGE', p .. ':mails', 0, 63)) do
-    if tonumber(b) ~= slab(head.last) and redis.call('EXISTS', p .. ':mail:' .. b) == 0 then
-      redis.call('ZREM', p .. ':mails', b)
-    end
+-- Slabs of an index that are looked at by one call, and the last one that was.
+local PRUNE, pruned = 64, {}
+
+-- Slabs that are empty and no longer filled leave their index: some at a time, each in its turn.
+local function prune(index, name, newest)
+  local found = redis.call('ZRANGEBYSCORE', index, '(' .. (pruned[index] or -1), '+inf', 'LIMIT', 0, PRUNE)
+  for _, b in ipairs(found) do
+    if tonumber(b) ~= newest and redis.call('EXISTS', name .. b) == 0 then redis.call('ZREM', index, b) end
   end
+  pruned[index] = #found == PRUNE and found[PRUNE] or nil
 end
 
 -- Forgets results that ended before, with their journals, and idempotency keys and holders of locks whose time
@@ -77,7 +82,7 @@ end
 -- forgotten, and nothing when there is nothing to forget. Answers how many results, and 1 when there is more.
 local function expire(keys, args)
   local p, before, expired, more = keys[1], tonumber(args[1]), 0, false
-  local head = open_head(p, { 'last', 'tick' }, { 'run' })
+  local head = open_book(p)
   local refused = barred(p, head)
   if refused then return refused end
   more = forget_by_time(p .. ':idem', p .. ':idemdue', args[2]) == FORGET
@@ -85,7 +90,7 @@ local function expire(keys, args)
   local journals = redis.call('EXISTS', p .. ':kept') == 1
   while expired < FORGET do
     local first = redis.call('LINDEX', p .. ':ended', 0)
-    local ended = first and cmsgpack.unpack(first)
+    local ended = first and (record_of(first, 1) or { 0 })
     if not ended or ended[1] >= before then break end
     local numbers = {}
     for i = 2, #ended do numbers[i - 1] = ended[i] end
@@ -94,7 +99,8 @@ local function expire(keys, args)
     redis.call('LPOP', p .. ':ended')
     expired = expired + #numbers
   end
-  prune(p, head)
+  prune(p .. ':mails', p .. ':mail:', slab(head.last))
+  prune(p .. ':outs', p .. ':out:', slab(num(redis.call('HGET', p .. ':sent', 'serial'))))
   if expired > 0 then close_book(p, head, {}) end
   return { expired, (more or expired >= FORGET) and 1 or 0 }
 end

@@ -52,9 +52,9 @@ end
 -- How a partition stands: 1 when it is cold, owner, token, epoch, last, limit, era, and how far it is (see age).
 local function peek(keys)
   local p = keys[1]
-  local head = open_head(p, COUNTS, { 'run', 'owner', 'token', 'epoch' })
-  local cold = barred(p, head) and 1 or 0
-  return { cold, num(head.owner), head.token or '', num(head.epoch), head.last, head.limit, head.era, age(p) }
+  local head = open_book(p, 'token')
+  local is_cold = cold(p, head.run, head.tick) and 1 or 0
+  return { is_cold, head.owner, head.token or '', head.epoch, head.last, head.limit, head.era, age(p) }
 end
 
 -- Adds what another node knows of an era before this one to what is known to be lost of the newest gap. Of the
@@ -81,18 +81,19 @@ end
 -- one being the lowest of these if there are any; when it is confirmed already, only what is known is added.
 local function warm(keys, args)
   local p, known, of, first = keys[1], tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
-  local head = open_book(p)
+  local head = open_book(p, 'clean')
   local list = gaps(p)
   if not barred(p, head) then return add_lost(p, head, list, first, known, of) end
   local era, base, limit = tonumber(args[2]), tonumber(args[3]), tonumber(args[4])
-  if era <= head.era or base < head.last or tonumber(args[1]) <= num(head.epoch) then
-    return { -1, num(head.epoch), head.last, head.era }
+  if era <= head.era or base < head.last or tonumber(args[1]) <= head.epoch then
+    return { -1, head.epoch, head.last, head.era }
   end
   local from = of == head.era and head.last + 1 or math.max(first, head.last + 1)
   local lost, low, high = beside(from, of < head.era and 0 or math.min(known, base), 1, 0)
-  -- Where there was nothing, nothing ran either.
-  local clean = head.run and '0' or '1'
-  local more = { 'run', run(), 'owner', '0', 'token', '', 'clean', clean, 'serial', '0', 'epoch', args[1] }
+  -- Where there was nothing, nothing ran either; a partition of format 1 says how its last owner went.
+  local clean = head.run == NO_RUN and (head.clean or '1') or '0'
+  local former, more = head.owner, { 'token', '', 'clean', clean }
+  head.run, head.owner, head.epoch, head.serial = run(), 0, tonumber(args[1]), 0
   if base > head.last then
     list[#list + 1] = head.last + 1
     list[#list + 1] = base
@@ -101,11 +102,10 @@ local function warm(keys, args)
       list[2], list[3] = list[5], list[3] + list[6]
       for _ = 1, 3 do table.remove(list, 4) end
     end
-    more[#more + 1] = 'gaps'
-    more[#more + 1] = cmsgpack.pack(list)
+    for _, field in ipairs({ 'gaps', cmsgpack.pack(list), 'told', cmsgpack.pack({ head.era, low, high }) }) do
+      more[#more + 1] = field
+    end
   end
-  more[#more + 1] = 'told'
-  more[#more + 1] = cmsgpack.pack({ head.era, low, high })
   local opens = base > head.last and head.last + 1 or 0
   head.out = head.out + base - head.last
   head.lost = head.lost + lost
@@ -121,10 +121,9 @@ local function warm(keys, args)
   evict(p)
   ticks[p] = nil
   -- Who may have been running something: the next owner asks.
-  local former = head.owner
-  if former and former ~= '0' then
+  if former ~= 0 then
     more[#more + 1] = 'former'
-    more[#more + 1] = former
+    more[#more + 1] = str(former)
   end
   close_book(p, head, more)
   wake(p, former, '', head.last, true)

@@ -60,12 +60,15 @@ impl Redis {
         Ok(())
     }
 
-    /// Loads them over a connection.
+    /// Loads them over a connection, unless they are there: their name says what is in them. Loaded once more they would
+    /// forget how far they have seen each partition come.
     pub(super) async fn load_over(&self, live: &Live) -> Result<(), String> {
         let functions = LIBRARY.replace("greenroom_1", &self.library);
-        let args = vec![Value::from("LOAD"), Value::from("REPLACE"), arg(functions)];
-        let loaded = live.ask("FUNCTION", args, Instant::now() + LOADING).await;
-        loaded.map(drop).map_err(|e| e.to_string())
+        let args = vec![Value::from("LOAD"), arg(functions)];
+        match live.ask("FUNCTION", args, Instant::now() + LOADING).await {
+            Err(error) if !error.details().contains("already exists") => Err(error.to_string()),
+            _ => Ok(()),
+        }
     }
 
     /// Deletes the libraries of old builds. Of no matter when it fails: they only take memory.
