@@ -4,6 +4,7 @@ use greenroom::{
     backend::{DeadFilter, Deferral, Lookup, Refused, Sent, StateWrite, Status},
     error::Failure,
 };
+use mongodb::bson::{Document, doc};
 
 use super::*;
 
@@ -264,5 +265,35 @@ fn what_a_group_sends_to_its_own_partition_is_read_where_one_hash_of_numbers_end
         let numbers: Vec<u64> = found.unwrap().iter().map(|stored| stored.position.number()).collect();
         assert_eq!(numbers, [LAST + 1, LAST + 2, LAST + 3, LAST + 4]);
         assert!(backend.audit().await.unwrap().balanced);
+    });
+}
+
+#[test]
+fn a_claim_reads_no_state() {
+    each(|backend| async move {
+        let Some(database) = backend.mongo() else { return };
+        let partition = address("thing/a").partition(4);
+        let lease = take(&backend, partition).await;
+        append(&backend, message("thing/a", "1")).await;
+        let stored = first(&backend, partition, start(partition)).await;
+        let mut writes = commit("thing/a");
+        let large = greenroom::backend::document::encode(&"x".repeat(1 << 20), 2 << 20).unwrap();
+        writes.state = Some(StateWrite { from: 0, doc: large, fields: Vec::new() });
+        assert_eq!(backend.commit(lease, vec![writes].into()).await, [Ok(())]);
+        let lease = take(&backend, partition).await;
+        // MongoDB itself says how much it answers.
+        database.run_command(doc! { "profile": 2 }).await.unwrap();
+        let mut ends = commit("thing/a");
+        ends.done.push(done(&stored));
+        assert_eq!(backend.commit(lease, vec![ends].into()).await, [Ok(())]);
+        database.run_command(doc! { "profile": 0 }).await.unwrap();
+        let said = database.collection::<Document>("system.profile");
+        let of = doc! { "op": "query", "ns": format!("{}.thing", database.name()) };
+        let mut answers = said.find(of).await.unwrap();
+        let mut lengths = Vec::new();
+        while answers.advance().await.unwrap() {
+            lengths.push(answers.current().get_i32("responseLength").unwrap());
+        }
+        assert!(!lengths.is_empty() && lengths.iter().all(|length| *length < 10_000), "{lengths:?}");
     });
 }

@@ -1,8 +1,10 @@
 //! A Redis that has lost what it had acknowledged: what is accepted afterwards is still handled exactly once,
 //! and nothing is taken for something else (B1-B5 of the cluster store's faults), with two nodes on real servers.
 
+use std::time::Duration;
+
 use fred::prelude::*;
-use greenroom::backend::{Lookup, Refused};
+use greenroom::backend::{Lookup, Refused, Sent};
 
 use super::{
     protocol::{KEY, Pair, pair, receivers},
@@ -17,12 +19,62 @@ async fn client(pair: &Pair) -> Client {
     client
 }
 
+/// What a partition has; the second hashes are those of its second era.
+const KEYS: [&str; 12] = [
+    "head",
+    "mail:0",
+    "mail:8192",
+    "mails",
+    "out:0",
+    "out:2048",
+    "outs",
+    "sent",
+    "seen",
+    "deferred",
+    "results:0",
+    "ended",
+];
+
+fn keys(pair: &Pair, partition: u16) -> impl Iterator<Item = String> {
+    KEYS.into_iter().map(move |key| format!("{}:{{{partition:04}}}:{key}", pair.options.prefix))
+}
+
 /// The server has lost all of a partition.
 async fn lose(pair: &Pair, partition: u16) {
+    restore(pair, partition, vec![Value::Null; KEYS.len()]).await;
+}
+
+/// What the server has on its disk of a partition.
+async fn dump(pair: &Pair, partition: u16) -> Vec<Value> {
     let client = client(pair).await;
-    for key in ["head", "mail:0", "mails", "out:0", "outs", "sent", "seen", "deferred", "results:0", "ended"] {
-        let _: i64 = client.del(format!("{}:{{{partition:04}}}:{key}", pair.options.prefix)).await.unwrap();
+    let mut dumps = Vec::new();
+    for key in keys(pair, partition) {
+        dumps.push(client.dump(key).await.unwrap());
     }
+    dumps
+}
+
+/// The server comes back with that.
+async fn restore(pair: &Pair, partition: u16, dumps: Vec<Value>) {
+    let client = client(pair).await;
+    for (key, dump) in keys(pair, partition).zip(dumps) {
+        let _: i64 = client.del(&key).await.unwrap();
+        if !dump.is_null() {
+            let _: Value = client.restore(key, 0, dump, false, false, None, None).await.unwrap();
+        }
+    }
+}
+
+/// Waits until so many messages are known to be lost, and no more.
+async fn lost(pair: &Pair, messages: u64) {
+    let known = async {
+        while pair.new.audit().await.unwrap().lost < messages {
+            tokio::task::yield_now().await;
+        }
+    };
+    let known = tokio::time::timeout(Duration::from_secs(10), known).await;
+    let audit = pair.new.audit().await.unwrap();
+    assert!(known.is_ok() && audit.lost == messages, "{messages}: {audit:?}");
 }
 
 #[test]
@@ -119,5 +171,151 @@ fn a_number_that_is_given_twice_tells_no_two_nodes_apart_but_their_tokens_do() {
         let mut parks = commit(KEY);
         parks.parked.push((pair.message.position, Home::Mailbox));
         assert_eq!(pair.old.commit(pair.lease, vec![parks].into()).await, [Err(Refused::Stale)]);
+    });
+}
+
+#[test]
+fn what_the_next_owner_knows_to_be_lost_is_counted_though_another_node_met_the_loss_first() {
+    pair(|pair| async move {
+        let partition = pair.lease.partition;
+        lose(&pair, partition).await;
+        append(&pair.new, message(KEY, "2")).await;
+        assert_eq!(pair.new.audit().await.unwrap().lost, 0, "the node that met it knows of none");
+        take(&pair.old, partition).await;
+        lost(&pair, 1).await;
+    });
+}
+
+#[test]
+fn what_a_node_knows_to_be_lost_is_counted_though_another_one_was_faster_to_say_that_some_may_be() {
+    pair(|pair| async move {
+        let partition = pair.lease.partition;
+        lose(&pair, partition).await;
+        let mut both = Vec::new();
+        for node in [&pair.new, &pair.old] {
+            both.push(node.append(vec![message(KEY, "2")]));
+        }
+        futures_util::future::join_all(both).await;
+        lost(&pair, 1).await;
+    });
+}
+
+#[test]
+fn what_a_receiver_has_lost_of_another_partitions_messages_is_counted_once() {
+    pair(|pair| async move {
+        let to = receivers(pair.lease.partition).remove(0);
+        let at = address(&to).partition(4);
+        let send = async |accepted| {
+            let mut sends = commit(KEY);
+            sends.outbox.push(Sent { envelope: envelope(&to, "7").into(), due: None });
+            assert_eq!(pair.old.commit(pair.lease, vec![sends].into()).await, [Ok(())]);
+            arrived(&pair.new, accepted).await;
+        };
+        send(2).await;
+        let dumps = dump(&pair, at).await;
+        send(3).await;
+        send(4).await;
+        append(&pair.old, message(&to, "8")).await;
+        restore(&pair, at, dumps).await;
+        // Two messages of another partition, and one from outside; the next one of that partition meets a gap.
+        send(6).await;
+        lost(&pair, 3).await;
+        let found = pair.new.read(at, start(at), 10).await.unwrap();
+        assert_eq!(found.len(), 2, "the first one, and the one after the gap");
+    });
+}
+
+#[test]
+fn what_came_from_another_partition_last_is_known_to_be_lost() {
+    pair(|pair| async move {
+        let to = receivers(pair.lease.partition).remove(0);
+        let at = address(&to).partition(4);
+        let mut sends = commit(KEY);
+        sends.outbox.push(Sent { envelope: envelope(&to, "7").into(), due: None });
+        append(&pair.new, message(&to, "1")).await;
+        let dumps = dump(&pair, at).await;
+        assert_eq!(pair.old.commit(pair.lease, vec![sends].into()).await, [Ok(())]);
+        arrived(&pair.new, 3).await;
+        restore(&pair, at, dumps).await;
+        // It is told when the sender has the answer.
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while pair.new.runnable(0).await.unwrap() > 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        append(&pair.old, message(&to, "2")).await;
+        lost(&pair, 1).await;
+    });
+}
+
+#[test]
+fn where_an_era_is_lost_no_more_is_counted_than_was_given_in_it() {
+    pair(|pair| async move {
+        let partition = pair.lease.partition;
+        for _ in 0..9 {
+            append(&pair.old, message(KEY, "2")).await;
+        }
+        let client = client(&pair).await;
+        let head = keys(&pair, partition).next().unwrap();
+        let _: i64 = client.hset(&head, ("run", "another")).await.unwrap();
+        let dumps = dump(&pair, partition).await;
+        let later = append(&pair.old, message(KEY, "3")).await;
+        assert!(later.number() > 1 << 20, "{later} is of the next era");
+        restore(&pair, partition, dumps).await;
+        append(&pair.old, message(KEY, "4")).await;
+        lost(&pair, 1).await;
+        // What it knows of that era is told again by the owner, and counted no more.
+        take(&pair.old, partition).await;
+        append(&pair.old, message(KEY, "5")).await;
+        lost(&pair, 1).await;
+    });
+}
+
+#[test]
+fn where_an_era_is_lost_a_node_that_hears_of_it_later_tells_no_more_than_was_given_in_it() {
+    pair(|pair| async move {
+        let partition = pair.lease.partition;
+        append(&pair.new, message(KEY, "2")).await;
+        let client = client(&pair).await;
+        let head = keys(&pair, partition).next().unwrap();
+        let _: i64 = client.hset(&head, ("run", "another")).await.unwrap();
+        let dumps = dump(&pair, partition).await;
+        append(&pair.old, message(KEY, "3")).await;
+        append(&pair.old, message(KEY, "4")).await;
+        restore(&pair, partition, dumps).await;
+        append(&pair.new, message(KEY, "5")).await;
+        assert_eq!(pair.new.audit().await.unwrap().lost, 0, "the node that met it knows of none");
+        append(&pair.old, message(KEY, "6")).await;
+        lost(&pair, 2).await;
+    });
+}
+
+#[test]
+fn a_partition_whose_owner_has_a_number_that_was_never_given_is_taken() {
+    pair(|pair| async move {
+        let (client, nodes) = (client(&pair).await, format!("{}:{{nodes}}", pair.options.prefix));
+        // All that was known of nodes is lost, and the owner is one of many that there were.
+        let head = keys(&pair, pair.lease.partition).next().unwrap();
+        let _: i64 = client.hset(&head, ("owner", 40)).await.unwrap();
+        let _: i64 = client.hset(&head, ("token", 4)).await.unwrap();
+        for key in ["next", "members"] {
+            let _: i64 = client.del(format!("{nodes}:{key}")).await.unwrap();
+        }
+        for node in [&pair.old, &pair.new] {
+            assert!(node.beat().await.unwrap_err().is_terminal());
+            node.join().await.unwrap();
+            node.beat().await.unwrap();
+        }
+        let held = pair.new.acquire(pair.lease.partition).await.unwrap();
+        assert_eq!(held, Acquired::Held(40), "it may have come after the last beat");
+        pair.new.beat().await.unwrap();
+        let lease = take(&pair.new, pair.lease.partition).await;
+        assert!(lease.epoch > pair.lease.epoch && !lease.clean);
+        let third = greenroom::backend::cluster::Cluster::open(pair.options.clone()).unwrap();
+        let third: Arc<dyn Backend> = Arc::new(third);
+        third.join().await.unwrap();
+        assert_eq!(third.me(), 41, "and its number is not given either");
     });
 }

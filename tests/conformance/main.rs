@@ -14,12 +14,14 @@ mod journals;
 mod limits;
 mod losses;
 mod mailbox;
+mod outbox;
 mod partial;
 mod protocol;
 mod raw;
 mod resize;
 mod restored;
 mod sessions;
+mod standing;
 mod states;
 mod unsavable;
 

@@ -2,12 +2,18 @@
 //! which something waits, and while one is on its way that partition's next messages gather. What outboxes send
 //! goes the same way, so that the tail sees a partition's numbers in order.
 //!
+//! *A server that stands still.* What waits for it is bounded, by bytes for each partition, and refused at once
+//! beyond; and what nobody waits for any more is never sent: its client was told that it was not accepted.
+//!
 //! *A lost answer.* An append names its node and a serial, which the partition remembers with what it answered:
 //! so it is sent again, and answered again. A parcel names its sequence, of which each is taken once.
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,6 +27,8 @@ use super::{
     calls::{Call, Calls, Queue},
     encode,
     pack::Packer,
+    parcels::Leaving,
+    place::{Known, Place},
     redis::{Fault, arg, int, list, number},
 };
 use crate::{
@@ -36,6 +44,12 @@ const BATCH_BYTES: usize = 1 << 20;
 /// these, of one tenant in one call.
 const SHARED: usize = 16;
 const CALL: usize = 8;
+/// Bytes of one partition that wait for their call or its answer: what a server takes in a fraction of a second, so
+/// that only one that stands still has more waiting.
+const WAITING: usize = 16 << 20;
+/// What a message takes in memory beside its bytes.
+const BESIDE: usize = 512;
+
 /// A call that is not answered for longer does not count among those: its server stands still.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -73,7 +87,29 @@ pub(super) struct One {
     deferred: bool,
     envelope: Arc<Envelope>,
     tenant: Option<Tenant>,
+    room: Room,
     reply: oneshot::Sender<Result<Appended, NotAppended>>,
+}
+
+/// What a message takes of the room in which a partition's messages wait, until it is dropped.
+struct Room {
+    place: Arc<Place>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Nothing when there is none left. One that finds nothing there has room, however large it is.
+    fn take(place: &Arc<Place>, bytes: usize) -> Option<Self> {
+        let before = place.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let room = Self { place: place.clone(), bytes };
+        (before == 0 || before + bytes <= WAITING).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.place.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Some of an outbox, in order of sequence.
@@ -82,9 +118,9 @@ pub(super) struct Delivery {
     pub(super) to: u16,
     /// Whether a gap is accepted: what was in it is lost.
     pub(super) force: bool,
-    /// Each with its sequence in an era.
+    /// The era of their sequences.
     pub(super) era: u64,
-    pub(super) parcels: Vec<(u64, encode::Parcel)>,
+    pub(super) parcels: Vec<Leaving>,
     pub(super) reply: oneshot::Sender<Result<(), NotReceived>>,
 }
 
@@ -104,10 +140,12 @@ pub(super) fn queue(core: &Core, append: Append) -> Result<oneshot::Receiver<Res
     let partition = envelope.to.partition(core.options.partitions);
     let head = encode::head(&envelope, append.due, append.idempotency.as_ref(), append.fence.as_ref());
     let deferred = append.due.is_some_and(|due| due > envelope.accepted);
+    let room = Room::take(&core.places[usize::from(partition)], bytes.len() + head.len() + BESIDE)
+        .ok_or_else(|| format!("what waits for Redis to answer for partition {partition} is as much as may wait"))?;
     let (reply, answer) = oneshot::channel();
     // What comes for a command that has begun is never too much.
     let tenant = core.tenants.get().filter(|_| envelope.note.is_none()).and_then(|of| of(&envelope.to));
-    core.send(partition, Item::Append(One { partition, head, bytes, deferred, envelope, tenant, reply }));
+    core.send(partition, Item::Append(One { partition, head, bytes, deferred, envelope, tenant, room, reply }));
     Ok(answer)
 }
 
@@ -157,6 +195,8 @@ async fn fly(core: &Core, partition: u16, items: Vec<Item>) -> u16 {
     let (mut appends, mut receives) = (Vec::new(), Vec::new());
     for item in items {
         match item {
+            // Its client has been told that it was not accepted, and nothing of it was sent.
+            Item::Append(one) if one.reply.is_closed() => {}
             Item::Append(one) => appends.push(one),
             Item::Receive(delivery) => receives.push(delivery),
         }
@@ -194,9 +234,13 @@ async fn append(core: &Core, ones: Vec<One>) {
         let size = one.bytes.len();
         args.push(arg(one.head));
         args.push(arg(one.bytes));
-        kept.push((one.envelope, one.deferred, size, one.reply));
+        kept.push((one.envelope, one.deferred, size, one.room, one.reply));
     }
-    let again = |args: &mut [Value]| args[3] = number(1);
+    let repeated = AtomicBool::new(false);
+    let again = |args: &mut [Value]| {
+        repeated.store(true, Ordering::Relaxed);
+        args[3] = number(1);
+    };
     let answers = match core.known_by(partition, "append", args, again).await {
         Ok(answer) => answers(answer, kept.len()),
         Err(fault) => {
@@ -209,12 +253,16 @@ async fn append(core: &Core, ones: Vec<One>) {
         }
     };
     let (era, answers) = answers;
+    let repeated = repeated.into_inner();
     let (mut mail, mut timer) = (false, false);
-    for ((envelope, deferred, size, reply), answer) in kept.into_iter().zip(answers) {
+    for ((envelope, deferred, size, _room, reply), answer) in kept.into_iter().zip(answers) {
         let answer = appended(core, partition, answer);
         if let Ok(Appended::New(position)) = &answer {
-            note(core, partition, era, position.number());
-            if deferred {
+            let number = position.number();
+            note(core, partition, Known { era, first: number, last: number });
+            if repeated {
+                // They may be there since the first call, and some of them cancelled.
+            } else if deferred {
                 place.tail.pass(epoch, position.number());
                 timer = true;
             } else {
@@ -224,6 +272,9 @@ async fn append(core: &Core, ones: Vec<One>) {
         }
         // The caller may be gone; what is accepted stays.
         let _ = reply.send(answer);
+    }
+    if repeated {
+        return place.look_again();
     }
     place.notify(mail, timer);
 }
@@ -239,9 +290,9 @@ fn answers(answer: Value, count: usize) -> (u64, Vec<Value>) {
     }
 }
 
-/// Remembers that a message was accepted; what was known of an era that is over is told.
-fn note(core: &Core, partition: u16, era: u64, number: u64) {
-    if let Some(before) = core.places[usize::from(partition)].accepted(era, number)
+/// Remembers that messages were accepted; what was known of an era that is over is told.
+pub(super) fn note(core: &Core, partition: u16, known: Known) {
+    if let Some(before) = core.places[usize::from(partition)].accepted(known)
         && let Some(core) = core.this.upgrade()
     {
         core.runtime.clone().spawn(async move { core.report(partition, before).await });
@@ -291,10 +342,12 @@ async fn receive(core: &Core, delivery: Delivery) {
     let epoch = place.epoch();
     let mut args = Vec::with_capacity(4 + parcels.len() * 3);
     args.extend([number(core.me()), number(from), number(era), number(u8::from(force))]);
-    for (seq, parcel) in &parcels {
-        args.extend([number(seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
+    for parcel in &parcels {
+        args.extend([number(parcel.seq), arg(parcel.head.clone()), arg(parcel.bytes.clone())]);
     }
-    let answer = match core.known(to, "receive", args).await {
+    let repeated = AtomicBool::new(false);
+    let again = |_: &mut [Value]| repeated.store(true, Ordering::Relaxed);
+    let answer = match core.known_by(to, "receive", args, again).await {
         Ok(answer) => list(answer),
         Err(fault) => {
             place.look_again();
@@ -307,19 +360,30 @@ async fn receive(core: &Core, delivery: Delivery) {
         return;
     }
     let at = |index: usize| answer.get(index).map_or(0, int) as usize;
-    let (began, known, taken, missing) = (at(0) as u64, at(1), at(2), at(3));
+    let (began, known, taken, missing, of) = (at(0) as u64, at(1), at(2), at(3), at(4) as u64);
+    if taken > 0 {
+        note(core, to, Known { era: of, first: began, last: began + taken as u64 - 1 });
+    }
     if missing > 0 {
         error!(from, to, missing, "messages between partitions are missing: Redis has lost them");
     }
     let (mut mail, mut timer) = (false, false);
-    for (number, (_, parcel)) in (began..).zip(parcels.iter().skip(known).take(taken)) {
-        if parcel.head.is_empty() {
-            place.tail.push(epoch, number, &parcel.envelope, parcel.bytes.len());
-            mail = true;
-        } else {
-            place.tail.pass(epoch, number);
-            timer = true;
+    for (number, parcel) in (began..).zip(parcels.iter().skip(known).take(taken)) {
+        match &parcel.envelope {
+            _ if !parcel.head.is_empty() => {
+                place.tail.pass(epoch, number);
+                timer = true;
+                continue;
+            }
+            Some(envelope) => place.tail.push(epoch, number, envelope, parcel.bytes.len()),
+            // What cannot be read is read from Redis, as what it is.
+            None => place.tail.forget(),
         }
+        mail = true;
+    }
+    if repeated.into_inner() {
+        // What the first call had put there is known to the second one, and not told of.
+        place.look_again();
     }
     place.notify(mail, timer);
     let all = known + taken == parcels.len();

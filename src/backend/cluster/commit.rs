@@ -10,7 +10,7 @@ use tracing::{error, warn};
 use super::{
     Core, encode,
     mongo::{StateOp, Written},
-    open::{Opened, by_kind, open},
+    open::{Opened, by_kind, look_into},
     parcels::Leaving,
     place::Place,
     redis::{Fault, arg, int, list, number},
@@ -103,7 +103,7 @@ pub(super) async fn claim(core: &Core, lease: Lease, addresses: &[Address]) -> R
     for (kind, keys) in by_kind(addresses) {
         core.states.claim(kind, &keys, lease.epoch).await?;
     }
-    open(core, lease, addresses).await
+    look_into(core, lease, addresses).await
 }
 
 /// Writes the states of a group; a commit whose state is not written goes no further.
@@ -294,7 +294,7 @@ impl Notes<'_> {
                 self.place.tail.pass(self.epoch, number);
                 self.timer = true;
             }
-            (serial, _, seq) => self.leaving.push(Leaving { serial, era: self.era, seq, parcel }),
+            (serial, _, seq) => self.leaving.push(Leaving::new(serial, self.era, seq, parcel)),
         }
     }
 }

@@ -287,15 +287,6 @@ pub(super) fn letters(partition: u16, values: &[Value], attempts: impl Fn(u64) -
     values.chunks_exact(2).map(one).collect()
 }
 
-/// An entry of the outbox, `{to era seq head envelope}`: era, sequence and parcel.
-pub(super) fn leaving(packed: &[u8]) -> Option<(u64, u64, Parcel)> {
-    let mut read = Unpacker::array(packed, 5)?;
-    let (to, era, seq) = (read.int()? as u16, read.int()? as u64, read.int()? as u64);
-    let (head, bytes) = (read.bytes()?.to_vec(), read.bytes()?.to_vec());
-    let envelope = serde_json::from_slice(&bytes).ok()?;
-    Some((era, seq, Parcel { to, head: head.into(), bytes: bytes.into(), envelope }))
-}
-
 /// A deferred message: `{due parked kind key failures envelope}`.
 pub(super) fn deferred(position: Position, record: &[u8], attempts: i64) -> Stored {
     let fields = || {

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{
-    Cluster, Core,
+    Cluster, Core, append,
     meta::Meta,
     mongo::partitions::Reserved,
     outbox,
+    place::Known,
     redis::{arg, int, list, number},
     upgrade,
     warm::Standing,
@@ -51,6 +52,8 @@ struct Inner {
     info: NodeInfo,
     /// The highest number any node had at the last beat.
     highest: u64,
+    /// The highest number of an owner that was met.
+    met: u64,
     /// Number and token of each member at the last beat.
     alive: Vec<(u64, String)>,
     /// Every number this process has had.
@@ -70,6 +73,14 @@ impl Membership {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An owner was met. One that joined after this node's last beat may live, so it keeps what it has until the next
+    /// one; that beat makes the counter of numbers as high as the owner's, if it was set back, and then whoever is no
+    /// member has none any more. A number is given above the counter, so no node that comes has an owner's.
+    fn meets(&self, owner: u64) {
+        let mut inner = self.lock();
+        inner.met = inner.met.max(owner);
     }
 
     fn info(&self) -> String {
@@ -125,7 +136,8 @@ pub(super) async fn leave(core: &Core) -> Result<()> {
 pub(super) async fn beat(core: &Core) -> Result<Vec<Member>> {
     let membership = &core.membership;
     let beat = membership.beat.fetch_add(1, Ordering::SeqCst) + 1;
-    let args = vec![number(membership.me()), number(membership.token()), number(beat), arg(membership.info())];
+    let mut args = vec![number(membership.me()), number(membership.token()), number(beat), arg(membership.info())];
+    args.push(number(membership.lock().met));
     let answer = list(core.redis.nodes("beat", args).await?);
     let found = answer.get(1..).unwrap_or_default().chunks_exact(2).filter_map(member);
     let (members, alive) = found.map(|(member, token)| (member.clone(), (member.id, token))).unzip();
@@ -181,7 +193,9 @@ pub(super) async fn acquire(core: &Arc<Core>, partition: u16) -> Result<Acquired
 /// The living node that has a partition, if it is another one. The function looks again: this spares MongoDB a
 /// write for each partition that cannot be had.
 fn held(core: &Core, standing: &Standing) -> Option<u64> {
-    let (owner, inner) = (standing.owner, core.membership.lock());
+    let owner = standing.owner;
+    core.membership.meets(owner);
+    let inner = core.membership.lock();
     let mine = owner == core.me() && standing.token == core.membership.token().to_string();
     let lives = owner > inner.highest || inner.alive.contains(&(owner, standing.token.clone()));
     (owner != 0 && !mine && lives).then_some(owner)
@@ -198,7 +212,10 @@ async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> 
     let answer: Vec<i64> = list(core.known(partition, "acquire", args).await?).iter().map(int).collect();
     let at = |index: usize| answer.get(index).copied().unwrap_or(0);
     match at(0) {
-        0 => return Ok(Some(Acquired::Held(at(1) as u64))),
+        0 => {
+            core.membership.meets(at(1) as u64);
+            return Ok(Some(Acquired::Held(at(1) as u64)));
+        }
         // Another one has taken it meanwhile, with a later epoch.
         -1 => return Ok(None),
         _ => {}
@@ -207,7 +224,8 @@ async fn acquire_under(core: &Arc<Core>, partition: u16, reserved: Reserved) -> 
     let attempts: HashMap<u64, u32> =
         answer.get(4..).unwrap_or_default().chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as u32)).collect();
     let place = &core.places[usize::from(partition)];
-    place.accepted(era, last);
+    // The last number may be one that was leapt over, so of this era nothing is known but how far it has come.
+    append::note(core, partition, Known { era, first: last + 1, last });
     place.enter(epoch, era, attempts);
     core.runtime.spawn(outbox::deliver(core.clone(), partition, epoch));
     let clean = at(1) == 1;

@@ -18,6 +18,9 @@ use crate::{
     error::Result,
 };
 
+/// Actors that are looked into at once: what their commits still do in Redis is read of each.
+const PAGE: usize = 64;
+
 /// Keys by their kind.
 pub(super) fn by_kind(addresses: &[Address]) -> HashMap<&str, Vec<&str>> {
     let mut kinds: HashMap<&str, Vec<&str>> = HashMap::new();
@@ -38,17 +41,39 @@ pub(super) struct Opened {
 /// The saved states, for the owner: first what is saved, then whether the lease still holds, so that
 /// the next owner of the partition reads what is written on top of this.
 pub(super) async fn open(core: &Core, lease: Lease, addresses: &[Address]) -> Result<Vec<Opened>> {
+    let saved = saved(core, addresses, true).await?;
+    finished(core, lease, addresses, saved).await
+}
+
+/// The same without the states, a page at a time: of many actors their states would be more than there is memory for.
+pub(super) async fn look_into(core: &Core, lease: Lease, addresses: &[Address]) -> Result<Vec<Opened>> {
+    let mut opened = Vec::with_capacity(addresses.len());
+    for some in addresses.chunks(PAGE) {
+        let saved = saved(core, some, false).await?;
+        opened.extend(finished(core, lease, some, saved).await?);
+    }
+    Ok(opened)
+}
+
+/// What is saved of each actor, with its state or without.
+async fn saved(core: &Core, addresses: &[Address], state: bool) -> Result<Vec<Saved>> {
     let stateful: Vec<Address> = addresses.iter().filter(|a| core.stateful(a.kind())).cloned().collect();
     let mut saved: HashMap<(String, String), Saved> = HashMap::new();
     let kinds = by_kind(&stateful);
-    let found = join_all(kinds.iter().map(|(kind, keys)| mongo::load(&core.states, kind, keys))).await;
+    let load = async |(kind, keys): (&&str, &Vec<&str>)| match state {
+        true => mongo::load(&core.states, kind, keys).await,
+        false => mongo::marks(&core.states, kind, keys).await,
+    };
+    let found = join_all(kinds.iter().map(load)).await;
     for (kind, found) in kinds.keys().zip(found) {
         saved.extend(found?.into_iter().map(|one| (((*kind).to_owned(), one.key.clone()), one)));
     }
-    let saved: Vec<Saved> = addresses
-        .iter()
-        .map(|address| saved.remove(&(address.kind().to_owned(), address.key().to_owned())).unwrap_or_default())
-        .collect();
+    let of = |address: &Address| saved.remove(&(address.kind().to_owned(), address.key().to_owned()));
+    Ok(addresses.iter().map(of).map(Option::unwrap_or_default).collect())
+}
+
+/// Finishes what is saved and is not done in Redis.
+async fn finished(core: &Core, lease: Lease, addresses: &[Address], saved: Vec<Saved>) -> Result<Vec<Opened>> {
     let touched: Vec<Vec<(u64, Home)>> = saved.iter().map(|saved| touched_by(saved, lease.partition)).collect();
     let mut found = look(core, lease, addresses, &touched).await?;
     let unfinished: Vec<usize> = (0..saved.len()).filter(|index| found[*index].unfinished).collect();

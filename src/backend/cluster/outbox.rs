@@ -10,21 +10,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Notify, oneshot};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     Core, Fault,
     append::{Delivery, Item, NotReceived},
-    encode,
     parcels::{Leaving, Parcels},
     redis::{int, list, number, raw},
 };
@@ -44,35 +40,61 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(2);
 /// What has left a partition and has not arrived.
 #[derive(Default)]
 pub(super) struct Outbox {
-    parcels: Mutex<Parcels>,
+    window: Mutex<Window>,
     wake: Notify,
+}
+
+/// What is in memory of it.
+#[derive(Default)]
+struct Window {
     /// Rises when all that is in memory is forgotten.
-    starts: AtomicU64,
+    starts: u64,
+    /// The highest serial of an entry that cannot be read: it is said once of each.
+    unreadable: u64,
+    parcels: Parcels,
 }
 
 impl Outbox {
-    fn lock(&self) -> MutexGuard<'_, Parcels> {
-        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the parcels of one tenure; nothing when it is over, so that an answer to what the last
+    /// owner asked says nothing to the next one.
+    fn of<T>(&self, starts: u64, act: impl FnOnce(&mut Parcels) -> T) -> Option<T> {
+        let mut window = self.lock();
+        (window.starts == starts).then(|| act(&mut window.parcels))
+    }
+
+    /// Whether it was not yet said in this tenure that an entry cannot be read.
+    fn is_news(&self, starts: u64, serial: u64) -> bool {
+        let mut window = self.lock();
+        let news = window.starts == starts && window.unreadable < serial;
+        if news {
+            window.unreadable = serial;
+        }
+        news
     }
 
     /// Parcels that a commit has just put there, in order.
     pub(super) fn push(&self, leaving: impl Iterator<Item = Leaving>) {
-        let mut parcels = self.lock();
-        leaving.for_each(|leaving| parcels.push(leaving));
-        drop(parcels);
+        let mut window = self.lock();
+        leaving.for_each(|leaving| window.parcels.push(leaving));
+        drop(window);
         self.wake.notify_one();
     }
 
     /// Looks into Redis for what is there.
     pub(super) fn look_again(&self) {
-        self.lock().look_again();
+        self.lock().parcels.look_again();
         self.wake.notify_one();
     }
 
     /// Forgets what the last owner knew.
     pub(super) fn restart(&self) {
-        *self.lock() = Parcels::default();
-        self.starts.fetch_add(1, Ordering::SeqCst);
+        let mut window = self.lock();
+        *window = Window { starts: window.starts + 1, ..Window::default() };
+        drop(window);
         self.wake.notify_one();
     }
 }
@@ -96,14 +118,15 @@ struct Sent {
 /// Delivers for the owner of a partition, until its lease is over.
 pub(super) async fn deliver(core: Arc<Core>, partition: u16, epoch: u64) {
     let place = core.places[usize::from(partition)].clone();
-    let starts = place.outbox.starts.load(Ordering::SeqCst);
+    let outbox = &place.outbox;
+    let starts = outbox.lock().starts;
     let (mut paces, mut flying) = (BTreeMap::<u16, Pace>::new(), FuturesUnordered::new());
     let mut arrived: Vec<u64> = Vec::new();
-    let over = || place.epoch() != epoch || place.outbox.starts.load(Ordering::SeqCst) != starts || core.closed();
+    let over = || place.epoch() != epoch || core.closed();
     while !over() {
-        let behind = place.outbox.lock().behind();
+        let Some(behind) = outbox.of(starts, |parcels| parcels.behind()) else { break };
         if let Some(after) = behind
-            && let Err(fault) = refill(&core, partition, epoch, after).await
+            && let Err(fault) = refill(&core, partition, (epoch, starts), after).await
         {
             warn!(partition, %fault, "the outbox could not be read, trying again");
             tokio::time::sleep(AGAIN).await;
@@ -111,7 +134,8 @@ pub(super) async fn deliver(core: Arc<Core>, partition: u16, epoch: u64) {
         }
         let now = Instant::now();
         let ready = |to: u16| paces.get(&to).and_then(|pace| pace.again).is_none_or(|again| again <= now);
-        let batches = place.outbox.lock().take(BATCH, BATCH_BYTES, ready);
+        let taken = outbox.of(starts, |parcels| (parcels.take(BATCH, BATCH_BYTES, ready), parcels.behind()));
+        let Some((batches, behind)) = taken else { break };
         for (to, leaving) in batches {
             let force = paces.get(&to).is_some_and(|pace| pace.gaps > GAPS);
             flying.push(send(&core, partition, to, leaving, force));
@@ -131,7 +155,7 @@ pub(super) async fn deliver(core: Arc<Core>, partition: u16, epoch: u64) {
                     Ok(()) => {
                         arrived.extend(leaving.iter().map(|leaving| leaving.serial));
                         *pace = Pace::default();
-                        place.outbox.lock().arrived(to);
+                        outbox.of(starts, |parcels| parcels.arrived(to));
                     }
                     Err(why) => {
                         pace.gaps = if matches!(why, NotReceived::Gap) { pace.gaps + 1 } else { 0 };
@@ -141,15 +165,15 @@ pub(super) async fn deliver(core: Arc<Core>, partition: u16, epoch: u64) {
                         pace.failed += 1;
                         let wait = AGAIN * 2u32.pow(pace.failed.min(6) - 1);
                         pace.again = Some(Instant::now() + wait.min(AGAIN_AT_MOST));
-                        match pace.gaps {
-                            0 => place.outbox.lock().put_back(to, leaving),
-                            _ => place.outbox.lock().again(to),
-                        }
+                        let gap = pace.gaps > 0;
+                        outbox.of(starts, |parcels| if gap { parcels.again(to) } else { parcels.put_back(to, leaving) });
                     }
                 }
             }
-            () = place.outbox.wake.notified() => {}
+            () = outbox.wake.notified() => {}
             () = pause => {}
+            // There is more to read: nothing else would wake this.
+            () = std::future::ready(()), if behind.is_some() => {}
         }
         // Together, as far as nothing else has come meanwhile.
         if !arrived.is_empty() && (flying.is_empty() || arrived.len() >= BATCH) {
@@ -157,7 +181,7 @@ pub(super) async fn deliver(core: Arc<Core>, partition: u16, epoch: u64) {
         }
     }
     // What woke this one was meant for the next owner.
-    place.outbox.wake.notify_one();
+    outbox.wake.notify_one();
 }
 
 /// Removes what has arrived. What cannot be removed now is sent again by the next owner, and known then.
@@ -180,34 +204,55 @@ async fn remove(core: &Core, partition: u16, epoch: u64, arrived: Vec<u64>) {
     }
 }
 
-/// Reads on in the outbox.
-async fn refill(core: &Core, partition: u16, epoch: u64, after: u64) -> Result<(), Fault> {
-    let place = &core.places[usize::from(partition)];
-    place.outbox.lock().begin();
+/// Reads on in the outbox, for the owner with this epoch and tenure.
+async fn refill(core: &Core, partition: u16, (epoch, starts): (u64, u64), after: u64) -> Result<(), Fault> {
+    let outbox = &core.places[usize::from(partition)].outbox;
+    outbox.of(starts, |parcels| parcels.begin());
     let args = [epoch, after, PAGE as u64, PAGE_BYTES as u64].map(number).into();
     let page = list(core.look_durably(partition, "leaving", args).await?);
-    let mut found = Vec::with_capacity(page.len() / 2);
+    let (mut to, mut found) = (None, Vec::with_capacity(page.len() / 2));
     for pair in page.chunks_exact(2) {
         let serial = int(&pair[0]) as u64;
-        let leaving = read(serial, raw(pair[1].clone()));
-        found.push(leaving.ok_or_else(|| Fault::Refused(format!("entry {serial} of the outbox cannot be read")))?);
+        to = Some(serial);
+        let leaving = Leaving::read(serial, &raw(pair[1].clone()));
+        match leaving.filter(|leaving| usize::from(leaving.to) < core.places.len()) {
+            Some(leaving) => found.push(leaving),
+            None if outbox.is_news(starts, serial) => {
+                error!(partition, serial, "an entry of the outbox cannot be read: it stays there, and others go on")
+            }
+            None => {}
+        }
     }
-    place.outbox.lock().found(after, found);
+    outbox.of(starts, |parcels| parcels.found(after, to, found));
     Ok(())
-}
-
-fn read(serial: u64, packed: Vec<u8>) -> Option<Leaving> {
-    let (era, seq, parcel) = encode::leaving(&packed)?;
-    Some(Leaving { serial, era, seq, parcel })
 }
 
 /// Sends parcels of one receiver and era.
 async fn send(core: &Core, from: u16, to: u16, leaving: Vec<Leaving>, force: bool) -> Sent {
     let era = leaving.first().map_or(0, |first| first.era);
-    let parcels = leaving.iter().map(|leaving| (leaving.seq, leaving.parcel.clone())).collect();
     let (reply, answer) = oneshot::channel();
-    core.send(to, Item::Receive(Delivery { from, to, era, force, parcels, reply }));
+    core.send(to, Item::Receive(Delivery { from, to, era, force, parcels: leaving.clone(), reply }));
     let closing = || Err(NotReceived::Fault(Fault::Refused("the store is closing".into())));
     let result = answer.await.unwrap_or_else(|_| closing());
     Sent { to, leaving, result }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_last_tenure_has_read_says_nothing_to_the_next_one() {
+        let outbox = Outbox::default();
+        let last = outbox.lock().starts;
+        outbox.of(last, |parcels| parcels.begin()).unwrap();
+        outbox.restart();
+        let next = outbox.lock().starts;
+        assert!(outbox.of(last, |parcels| parcels.found(0, None, Vec::new())).is_none());
+        let behind = || outbox.of(next, |parcels| parcels.behind()).unwrap();
+        assert_eq!(behind(), Some(0), "the next one reads by itself");
+        outbox.of(next, |parcels| parcels.begin()).unwrap();
+        outbox.of(next, |parcels| parcels.found(0, None, Vec::new())).unwrap();
+        assert_eq!(behind(), None);
+    }
 }

@@ -4,9 +4,15 @@
 //! hole; what comes after them is in Redis. So nothing depends on the order in which commits tell of their
 //! parcels, on how late they do, or on whether they do at all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use super::encode::Parcel;
+use bytes::Bytes;
+
+use super::{encode::Parcel, pack::Unpacker};
+use crate::envelope::Envelope;
 
 /// Bytes in memory of one receiver, and of all: beyond them parcels are left in Redis.
 const EACH: usize = 1 << 20;
@@ -18,12 +24,31 @@ pub(super) struct Leaving {
     pub(super) serial: u64,
     pub(super) era: u64,
     pub(super) seq: u64,
-    pub(super) parcel: Parcel,
+    pub(super) to: u16,
+    pub(super) head: Bytes,
+    pub(super) bytes: Bytes,
+    /// What the bytes are; nothing where they cannot be read, which is for the receiver to bury.
+    pub(super) envelope: Option<Arc<Envelope>>,
 }
 
 impl Leaving {
+    /// One that a commit has just put there.
+    pub(super) fn new(serial: u64, era: u64, seq: u64, parcel: Parcel) -> Self {
+        let Parcel { to, head, bytes, envelope } = parcel;
+        Self { serial, era, seq, to, head, bytes, envelope: Some(envelope) }
+    }
+
+    /// Reads an entry of the outbox, `{to era seq head envelope}`; nothing when it is none.
+    pub(super) fn read(serial: u64, packed: &[u8]) -> Option<Self> {
+        let mut read = Unpacker::array(packed, 5)?;
+        let (to, era, seq) = (read.int()?.try_into().ok()?, read.int()? as u64, read.int()? as u64);
+        let (head, bytes) = (read.bytes()?.to_vec().into(), read.bytes()?.to_vec());
+        let envelope = serde_json::from_slice(&bytes).ok().map(Arc::new);
+        Some(Self { serial, era, seq, to, head, bytes: bytes.into(), envelope })
+    }
+
     fn weight(&self) -> usize {
-        self.parcel.bytes.len() + 128
+        self.bytes.len() + 128
     }
 }
 
@@ -64,7 +89,7 @@ impl Parcels {
             self.missed = true;
             return;
         }
-        let queue = self.queues.get(&leaving.parcel.to);
+        let queue = self.queues.get(&leaving.to);
         let ((serial, era, seq), left) = queue.map_or(((0, 0, 0), false), |queue| (queue.last, queue.left.is_some()));
         if leaving.era == era && leaving.seq > seq + 1 && !left {
             // Those between were put there by a commit whose answer is still on its way.
@@ -75,7 +100,7 @@ impl Parcels {
 
     /// Takes a parcel in, if it is the next one of its receiver and there is room.
     fn take_in(&mut self, leaving: Leaving) {
-        let queue = self.queues.entry(leaving.parcel.to).or_default();
+        let queue = self.queues.entry(leaving.to).or_default();
         let met = leaving.serial <= queue.last.0;
         if met || queue.left.is_some_and(|left| left != leaving.serial) {
             return;
@@ -110,13 +135,21 @@ impl Parcels {
         self.missed = false;
     }
 
-    /// What was found after a serial, in order; nothing when that was all.
-    pub(super) fn found(&mut self, after: u64, found: Vec<Leaving>) {
+    /// What was found after a serial up to another one, in order; nothing when that was all.
+    pub(super) fn found(&mut self, after: u64, to: Option<u64>, found: Vec<Leaving>) {
         if self.behind != Some(after) {
             return;
         }
-        match found.last() {
-            Some(last) => self.behind = Some(last.serial),
+        let gone = |left: u64| {
+            let passed = left > after && to.is_none_or(|to| left <= to);
+            passed && found.binary_search_by_key(&left, |leaving| leaving.serial).is_err()
+        };
+        // What was left there and is there no more is not waited for.
+        for queue in self.queues.values_mut() {
+            queue.left = queue.left.filter(|left| !gone(*left));
+        }
+        match to {
+            Some(to) => self.behind = Some(to),
             None if self.missed => {}
             None => self.behind = None,
         }
@@ -182,24 +215,22 @@ impl Parcels {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::envelope::Envelope;
 
     /// A parcel of this size for a receiver, with its serial and sequence.
     fn parcel(to: u16, serial: u64, seq: u64, size: usize) -> Leaving {
-        let envelope: Arc<Envelope> =
-            Arc::new(serde_json::from_str(r#"{"to":{"kind":"a","key":"b"},"command":1,"accepted":0}"#).unwrap());
-        let parcel = Parcel { to, head: Default::default(), bytes: vec![0; size].into(), envelope };
-        Leaving { serial, era: 1, seq, parcel }
+        Leaving { serial, era: 1, seq, to, head: Bytes::new(), bytes: vec![0; size].into(), envelope: None }
+    }
+
+    fn found(window: &mut Parcels, after: u64, all: Vec<Leaving>) {
+        window.found(after, all.last().map(|last| last.serial), all);
     }
 
     /// A window that has read an empty outbox.
     fn window() -> Parcels {
         let mut window = Parcels::default();
         window.begin();
-        window.found(0, Vec::new());
+        found(&mut window, 0, Vec::new());
         assert_eq!(window.behind(), None);
         window
     }
@@ -215,13 +246,13 @@ mod tests {
         window.look_again();
         window.begin();
         let read = (1..=3000).map(|n| parcel(7, n, n, 1)).collect();
-        window.found(0, read);
+        found(&mut window, 0, read);
         for n in 1..=3000 {
             window.push(parcel(7, n, n, 1));
         }
         assert_eq!(window.behind(), Some(3000), "a commit has told of something meanwhile");
         window.begin();
-        window.found(3000, Vec::new());
+        found(&mut window, 3000, Vec::new());
         let mut seqs = Vec::new();
         while let Some((_, some)) = taken(&mut window).pop() {
             seqs.extend(some);
@@ -239,7 +270,7 @@ mod tests {
         window.push(parcel(7, 3, 3, 1));
         assert_eq!((taken(&mut window), window.behind()), (vec![], Some(1)));
         window.begin();
-        window.found(1, vec![parcel(7, 2, 2, 1), parcel(7, 3, 3, 1)]);
+        found(&mut window, 1, vec![parcel(7, 2, 2, 1), parcel(7, 3, 3, 1)]);
         assert_eq!(taken(&mut window), [(7, vec![2, 3])]);
     }
 
@@ -266,8 +297,26 @@ mod tests {
         assert_eq!(taken(&mut window), []);
         assert_eq!(window.behind(), Some(2), "the rest is read when its turn comes");
         window.begin();
-        window.found(2, vec![parcel(7, 3, 3, large), parcel(7, 4, 4, large), parcel(8, 6, 2, 1)]);
+        found(&mut window, 2, vec![parcel(7, 3, 3, large), parcel(7, 4, 4, large), parcel(8, 6, 2, 1)]);
         assert_eq!(taken(&mut window), [(7, vec![3])], "and what others had is not taken in again");
+    }
+
+    #[test]
+    fn what_was_left_in_redis_and_is_gone_from_there_is_not_waited_for() {
+        let mut window = window();
+        for n in 1..=3 {
+            window.push(parcel(7, n, n, EACH));
+        }
+        assert_eq!(taken(&mut window), [(7, vec![1])]);
+        window.arrived(7);
+        assert_eq!((taken(&mut window), window.behind()), (vec![], Some(1)));
+        window.begin();
+        found(&mut window, 1, vec![parcel(7, 3, 3, 1)]);
+        assert_eq!(taken(&mut window), [(7, vec![3])]);
+        window.arrived(7);
+        window.begin();
+        found(&mut window, 3, Vec::new());
+        assert_eq!((taken(&mut window), window.behind()), (vec![], None), "there is nothing to read on for");
     }
 
     #[test]
@@ -279,7 +328,7 @@ mod tests {
         window.again(7);
         assert_eq!(window.behind(), Some(0));
         window.begin();
-        window.found(0, vec![parcel(7, 1, 1, 1), parcel(8, 2, 1, 1)]);
+        found(&mut window, 0, vec![parcel(7, 1, 1, 1), parcel(8, 2, 1, 1)]);
         assert_eq!(taken(&mut window), [(7, vec![1])]);
     }
 }

@@ -1,10 +1,14 @@
 //! A node's memory of one partition. All of it can be forgotten: Redis and MongoDB know.
+//!
+//! Invariant: what is held across a wait here is held by the store's own threads alone. A call that is polled on its
+//! caller's thread stands still while a handler blocks that, and the next owner would wait for it.
 
 use std::{
+    cmp::Ordering::{Equal, Greater, Less},
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -33,6 +37,8 @@ pub(super) struct Place {
     pub(super) asking: tokio::sync::Mutex<()>,
     /// Held while this node confirms the partition on a server that may have lost some of it.
     pub(super) warming: tokio::sync::Mutex<()>,
+    /// Bytes of messages that wait for their append to be answered.
+    pub(super) waiting: AtomicUsize,
     redos: AtomicU64,
     signals: Mutex<Arc<Signals>>,
     inner: Mutex<Inner>,
@@ -44,11 +50,9 @@ struct Inner {
     attempts: HashMap<u64, u32>,
     /// Documents as this owner knows them, by the digest of their address.
     documents: HashMap<u64, Document>,
-    /// Whether it has forgotten some of them.
-    forgot: bool,
     /// When this owner came.
     since: Option<Instant>,
-    /// The newest message that is known to have been accepted.
+    /// The newest messages that are known to have been accepted.
     known: Known,
 }
 
@@ -63,11 +67,13 @@ pub(super) struct Document {
     writing: bool,
 }
 
-/// The highest number that a node knows to have been accepted, and its era.
+/// What a node knows to have been accepted in an era: all numbers from the first to the last one. There may be
+/// others before and behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) era: u64,
-    pub(super) number: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 fn digest(address: &Address) -> u64 {
@@ -82,10 +88,12 @@ impl Place {
     /// A new owner on this node: what the last one knew is forgotten.
     pub(super) fn enter(&self, epoch: u64, era: u64, attempts: HashMap<u64, u32>) {
         *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        // First: what the last one saw late says nothing of the documents of this one.
+        self.epoch.store(0, Ordering::SeqCst);
         {
             let mut inner = self.lock();
             let known = inner.known;
-            *inner = Inner { attempts, documents: HashMap::new(), forgot: false, since: Some(Instant::now()), known };
+            *inner = Inner { attempts, documents: HashMap::new(), since: Some(Instant::now()), known };
         }
         self.tail.start(epoch);
         self.era.store(era, Ordering::SeqCst);
@@ -164,16 +172,23 @@ impl Place {
         self.notify(true, true);
     }
 
-    /// A message was accepted. Where that was in a later era than the last one, what was known of that.
-    pub(super) fn accepted(&self, era: u64, number: u64) -> Option<Known> {
+    /// Messages were accepted. Where that was in a later era than the last one, what was known of that.
+    pub(super) fn accepted(&self, new: Known) -> Option<Known> {
         let mut inner = self.lock();
         let before = inner.known;
-        if era > before.era {
-            inner.known = Known { era, number };
-            return (before.number > 0).then_some(before);
+        match new.era.cmp(&before.era) {
+            Less => None,
+            Equal => {
+                // Numbers of an era follow each other: those in between were given to others.
+                inner.known.first = before.first.min(new.first);
+                inner.known.last = before.last.max(new.last);
+                None
+            }
+            Greater => {
+                inner.known = new;
+                (before.last > 0).then_some(before)
+            }
         }
-        inner.known.number = inner.known.number.max(number);
-        None
     }
 
     pub(super) fn known(&self) -> Known {
@@ -207,7 +222,6 @@ impl Place {
         }
         if inner.documents.len() >= DOCUMENTS {
             inner.documents.clear();
-            inner.forgot = true;
         }
         let seen = inner.documents.entry(digest(address)).or_insert(Document { rev, claimed, writing: false });
         *seen = Document { rev, claimed: claimed || (seen.claimed && seen.rev == rev), writing: false };
@@ -224,12 +238,12 @@ impl Place {
     }
 
     /// Whether another owner has written a document that has just been claimed, after this one opened it. Where a
-    /// write of this owner is on its way, its answer will tell.
+    /// write of this owner is on its way, its answer will tell. Of one that is not known, it may be that this owner is
+    /// opening it just now and has read what was there before.
     pub(super) fn is_behind(&self, epoch: u64, address: &Address, claimed: &Opened) -> bool {
         match self.document(epoch, address) {
             Some(document) => !document.writing && claimed.loaded.rev > document.rev,
-            // What was never opened is nowhere in memory.
-            None => claimed.finished && self.lock().forgot,
+            None => claimed.finished,
         }
     }
 
@@ -244,5 +258,35 @@ impl Place {
     /// Whether an owner is known to have written or claimed an actor's document.
     pub(super) fn claimed(&self, epoch: u64, address: &Address) -> bool {
         self.document(epoch, address).is_some_and(|document| document.claimed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_document_that_is_not_known_a_commit_that_was_finished_may_have_been_missed() {
+        let (place, address) = (Place::default(), "thing/a".parse().unwrap());
+        place.enter(7, 1, HashMap::new());
+        let found = |finished| Opened { finished, ..Opened::default() };
+        assert!(place.is_behind(7, &address, &found(true)));
+        assert!(!place.is_behind(7, &address, &found(false)));
+        place.saw(7, &address, 0, false);
+        assert!(!place.is_behind(7, &address, &found(true)), "it was opened with that");
+    }
+
+    #[test]
+    fn what_is_known_of_an_era_grows_at_both_ends_and_is_handed_out_when_it_is_over() {
+        let place = Place::default();
+        let known = |era, first, last| Known { era, first, last };
+        assert_eq!(place.accepted(known(1, 5, 5)), None);
+        assert_eq!(place.accepted(known(1, 3, 4)), None);
+        assert_eq!(place.accepted(known(1, 8, 9)), None);
+        assert_eq!(place.known(), known(1, 3, 9));
+        assert_eq!(place.accepted(known(2, 101, 100)), Some(known(1, 3, 9)));
+        assert_eq!(place.accepted(known(1, 10, 10)), None, "it comes too late");
+        assert_eq!(place.accepted(known(2, 104, 104)), None);
+        assert_eq!(place.known(), known(2, 101, 104));
     }
 }

@@ -39,16 +39,18 @@ impl Commits for Cluster {
     }
 
     fn begin(&self, lease: Lease, messages: Vec<(Position, Home)>) -> Fut<'_, Result<Vec<u32>>> {
-        Box::pin(async move {
-            let place = &self.core.places[usize::from(lease.partition)];
+        let core = self.core.clone();
+        let begin = async move {
+            let place = &core.places[usize::from(lease.partition)];
             let _one = place.asking.lock().await;
             let mut args = vec![number(lease.epoch), number(place.next_call())];
             args.extend(messages.iter().map(|(position, _)| number(position.number())));
-            let counts = list(self.core.known(lease.partition, "begin", args).await?);
+            let counts = list(core.known(lease.partition, "begin", args).await?);
             let counts: Vec<u32> = counts.iter().map(|count| int(count) as u32).collect();
             place.counted(messages.iter().map(|(position, _)| position.number()).zip(counts.iter().copied()));
             Ok(counts)
-        })
+        };
+        Box::pin(async move { self.run(begin).await? })
     }
 
     fn commit(&self, lease: Lease, batch: Arc<Vec<Commit>>) -> Fut<'_, Vec<Result<(), Refused>>> {

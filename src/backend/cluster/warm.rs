@@ -14,8 +14,9 @@
 //!   take a new parcel for one that it knows.
 //! * *The owner* finds its epoch over at its next call, which its reader makes every few seconds at the latest,
 //!   and takes the partition anew.
-//! * *What was lost* is counted: every node tells the highest number that it knows to have been accepted, and
-//!   the numbers between the last one there and the new block are remembered, so that `GET` of such an id says so.
+//! * *What was lost* is counted: every node tells which numbers it knows to have been accepted, and those between
+//!   the last one there and the new block are remembered, so that `GET` of such an id says so. Of an era that is
+//!   lost as a whole, its numbers begin where the node met them first, and not where the server's last era ended.
 //!
 //! What is not mended is what the server lost: messages that it had accepted are gone, and messages whose end it
 //! lost run again, as far as their actor's document does not tell that they have.
@@ -109,7 +110,7 @@ impl Core {
         let known = self.places[usize::from(partition)].known();
         let ask = Ask {
             at_least_epoch: standing.epoch,
-            at_least_number: standing.last.max(if standing.cold { known.number } else { 0 }),
+            at_least_number: standing.last.max(if standing.cold { known.last } else { 0 }),
             at_least_era: standing.era.max(known.era),
             block: BLOCK,
             new_era: standing.cold,
@@ -118,13 +119,25 @@ impl Core {
         partitions::reserve(&self.states, partition, ask).await.map_err(|error| Fault::Refused(error.to_string()))
     }
 
-    /// Confirms a partition, unless another node just has.
+    /// Confirms a partition, unless another node just has: on the store's threads, whoever asks for it.
     pub(super) async fn warm(&self, partition: u16) -> Result<(), Fault> {
+        let closing = || Fault::Refused("the store is closing".into());
+        let core = self.this.upgrade().ok_or_else(closing)?;
+        let warming = self.runtime.spawn(async move { core.warm_here(partition).await });
+        warming.await.map_err(|_| closing())?
+    }
+
+    async fn warm_here(&self, partition: u16) -> Result<(), Fault> {
         let place = &self.places[usize::from(partition)];
         let _one = place.warming.lock().await;
         for _ in 0..TRIES {
             let standing = self.standing(partition).await?;
             if !standing.cold {
+                // Another node was faster, and knows what it knows.
+                let known = place.known();
+                if known.era < standing.era && known.last > 0 {
+                    self.report(partition, known).await;
+                }
                 return Ok(());
             }
             if upgrade::seal(self, partition, standing.age).await? {
@@ -142,20 +155,19 @@ impl Core {
     pub(super) async fn report(&self, partition: u16, known: Known) {
         let nothing = Reserved { epoch: 0, base: 0, limit: 0, era: 0 };
         if let Err(fault) = self.confirm(partition, known, nothing).await {
-            warn!(partition, %fault, number = known.number, "what may be lost up to this number could not be told");
+            warn!(partition, %fault, number = known.last, "what may be lost up to this number could not be told");
         }
     }
 
     async fn confirm(&self, partition: u16, known: Known, reserved: Reserved) -> Result<bool, Fault> {
         let Reserved { epoch, base, limit, era } = reserved;
-        let args = [epoch, era, base, limit, known.number, known.era].map(number).into();
+        let args = [epoch, era, base, limit, known.last, known.era, known.first].map(number).into();
         let answer: Vec<i64> = list(self.durably(partition, "warm", args).await?).iter().map(int).collect();
-        let &[era, first, last, lost, ..] = answer.as_slice() else { return Ok(false) };
+        let &[era, first, last, lost, newest, ..] = answer.as_slice() else { return Ok(false) };
         if era < 0 {
             return Ok(false);
         }
         if first > 0 && lost > 0 {
-            let newest = first + lost - 1;
             error!(
                 partition,
                 era,

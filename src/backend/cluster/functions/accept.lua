@@ -131,8 +131,9 @@ end
 -- What another partition's outbox sends: node, sender, era, whether a gap is accepted, then sequence, what is
 -- said of it and envelope of each, in order. A sequence of an era is taken once, and none is skipped; of an
 -- older era than the newest one met everything is known, since a sender empties its outbox in order. Answers
--- the number of the first one taken, how many were known before, how many were taken, and how many are missing
--- where a gap was accepted; or 'gap'.
+-- the number of the first one taken, how many were known before, how many were taken, how many are missing where a
+-- gap was accepted, and this partition's era; or 'gap'. What is missing was taken once, since the sender has removed
+-- it, and this server has lost it: the loss is counted where it is confirmed, and not here again.
 local function receive(keys, args)
   local p, era = keys[1], tonumber(args[3])
   local head = open_book(p)
@@ -159,10 +160,8 @@ local function receive(keys, args)
   end
   if mail or timer then
     redis.call('HSET', p .. ':seen', args[2], str(era) .. ':' .. str(newest))
-    -- They were taken once, since the sender has removed them, and this server has lost them.
-    head.lost = head.lost + missing
     close_book(p, head)
     wake(p, head.owner, args[1], mail and head.last, timer)
   end
-  return { began, known, head.last - began + 1, missing }
+  return { began, known, head.last - began + 1, missing, head.era }
 end

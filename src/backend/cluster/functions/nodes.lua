@@ -59,13 +59,16 @@ local function join(keys, args)
   return node
 end
 
--- node, token, beat, what it says. Answers the highest number any node had, then number and member of each.
+-- node, token, beat, what it says, and the highest number of an owner that it has met: where the count was lost, it
+-- is as high again. Answers the highest number any node had, then number and member of each.
 local function beat(keys, args)
   local member = redis.call('HGET', keys[1] .. ':members', args[1])
   if not member or member:match('^%d+ (%d+) ') ~= args[2] then return redis.error_reply('LOST this node was given up') end
   redis.call('HSET', keys[1] .. ':members', args[1], args[3] .. ' ' .. args[2] .. ' ' .. args[4])
+  local count = keys[1] .. ':next'
+  if tonumber(args[5]) > num(redis.call('GET', count)) then redis.call('SET', count, args[5]) end
   local answer = redis.call('HGETALL', keys[1] .. ':members')
-  table.insert(answer, 1, redis.call('GET', keys[1] .. ':next'))
+  table.insert(answer, 1, redis.call('GET', count))
   return answer
 end
 

@@ -28,6 +28,20 @@ local function leapt(p, number)
   return false
 end
 
+-- What is counted as lost of the newest gap: the era that the server had, the lowest and the highest number.
+local function told(p)
+  local packed = redis.call('HGET', p .. ':head', 'told')
+  return packed and cmsgpack.unpack(packed)
+end
+
+-- How many numbers there are from 'from' to 'to' that are not from 'low' to 'high', and where both together lie.
+local function beside(from, to, low, high)
+  if to < from then return 0, low, high end
+  if high < low then return to - from + 1, from, to end
+  local more = math.max(math.min(to, low - 1) - from + 1, 0) + math.max(to - math.max(from, high + 1) + 1, 0)
+  return more, math.min(from, low), math.max(to, high)
+end
+
 -- Forgets what is remembered of the calls of nodes, which may have been rolled back.
 local function evict(p)
   for _, field in ipairs(redis.call('HKEYS', p .. ':head')) do
@@ -43,31 +57,39 @@ local function peek(keys)
   return { is_cold, head.owner, head.token or '', head.epoch, head.last, head.limit, head.era, age(p) }
 end
 
+-- Adds what another node knows of an era before this one to what is known to be lost of the newest gap. Of the
+-- era that the server had, numbers are lost from the gap's first one on; of a later one, which it has lost as a
+-- whole, from the first one on that the node knows of: what is between was never given.
+local function add_lost(p, head, list, first, known, of)
+  local at = #list - 2
+  local nothing = { head.era, 0, 0, 0, 0 }
+  if at < 1 or of >= head.era or known > list[at + 1] then return nothing end
+  local said = told(p) or { head.era - 1, list[at], list[at] + list[at + 2] - 1 }
+  if of < said[1] then return nothing end
+  local from = of == said[1] and list[at] or math.max(first, list[at])
+  local more, low, high = beside(from, known, said[2], said[3])
+  if more == 0 then return nothing end
+  list[at + 2] = list[at + 2] + more
+  head.lost = head.lost + more
+  close_book(p, head, { 'gaps', cmsgpack.pack(list), 'told', cmsgpack.pack({ said[1], low, high }) })
+  return { head.era, low, list[at + 1], list[at + 2], high }
+end
+
 -- Confirms a partition: epoch, era, base and limit that were reserved for it, and the highest number that the
--- caller knows to have been accepted in an era, and which one. Answers {era, first number leapt over, last one,
--- how many of them are known to be lost}; when it is confirmed already, only what is known is added.
+-- caller knows to have been accepted in an era, which one, and the first one that it knows of in that era. Answers
+-- {era, first number leapt over, last one, how many of them are known to be lost, the highest of these}, the first
+-- one being the lowest of these if there are any; when it is confirmed already, only what is known is added.
 local function warm(keys, args)
-  local p, known, of = keys[1], tonumber(args[5]), tonumber(args[6])
+  local p, known, of, first = keys[1], tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
   local head = open_book(p, 'clean')
   local list = gaps(p)
-  if not barred(p, head) then
-    -- What another node knows of the era before this one.
-    local at = #list - 2
-    if at >= 1 and of == head.era - 1 and known >= list[at] + list[at + 2] and known <= list[at + 1] then
-      local more = known - list[at] + 1 - list[at + 2]
-      list[at + 2] = list[at + 2] + more
-      head.lost = head.lost + more
-      close_book(p, head, { 'gaps', cmsgpack.pack(list) })
-      return { head.era, list[at], list[at + 1], list[at + 2] }
-    end
-    return { head.era, 0, 0, 0 }
-  end
+  if not barred(p, head) then return add_lost(p, head, list, first, known, of) end
   local era, base, limit = tonumber(args[2]), tonumber(args[3]), tonumber(args[4])
   if era <= head.era or base < head.last or tonumber(args[1]) <= head.epoch then
     return { -1, head.epoch, head.last, head.era }
   end
-  local lost = math.max(math.min(known, base) - head.last, 0)
-  if of < head.era then lost = 0 end
+  local from = of == head.era and head.last + 1 or math.max(first, head.last + 1)
+  local lost, low, high = beside(from, of < head.era and 0 or math.min(known, base), 1, 0)
   -- Where there was nothing, nothing ran either; a partition of format 1 says how its last owner went.
   local clean = head.run == NO_RUN and (head.clean or '1') or '0'
   local former, more = head.owner, { 'token', '', 'clean', clean }
@@ -83,7 +105,9 @@ local function warm(keys, args)
     more[#more + 1] = 'gaps'
     more[#more + 1] = cmsgpack.pack(list)
   end
-  local first = head.last + 1
+  more[#more + 1] = 'told'
+  more[#more + 1] = cmsgpack.pack({ head.era, low, high })
+  local opens = base > head.last and head.last + 1 or 0
   head.out = head.out + base - head.last
   head.lost = head.lost + lost
   head.last, head.limit, head.era = base, limit, era
@@ -104,7 +128,7 @@ local function warm(keys, args)
   end
   close_book(p, head, more)
   wake(p, former, '', head.last, true)
-  return { era, base >= first and first or 0, base, lost }
+  return { era, lost > 0 and low or opens, base, lost, high }
 end
 
 -- More numbers: the limit that was reserved.

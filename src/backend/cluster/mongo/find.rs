@@ -47,6 +47,13 @@ pub(in crate::backend::cluster) async fn load(states: &States, kind: &str, keys:
     found.iter().map(|doc| saved(doc)).collect()
 }
 
+/// What the saved documents of some keys of a kind say beside their states, in no order.
+pub(in crate::backend::cluster) async fn marks(states: &States, kind: &str, keys: &[&str]) -> Result<Vec<Saved>> {
+    let find = Find { projection: Some(doc! { "state": 0 }), ..Find::keys(kind, keys) };
+    let found = states.wire.find("find", &find).await?;
+    found.iter().map(|doc| saved(doc)).collect()
+}
+
 fn bson(value: &Value) -> Bson {
     match value {
         Value::Null => Bson::Null,

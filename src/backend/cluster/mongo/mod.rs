@@ -31,7 +31,7 @@ use tokio::sync::mpsc;
 
 use self::wire::Wire;
 pub(super) use self::{
-    find::{Saved, load, query},
+    find::{Saved, load, marks, query},
     forget::{forget, forgotten},
     server::hello,
     write::{StateOp, Written},

@@ -69,7 +69,7 @@ impl Letterbox {
     }
 
     /// Listens at one server after the other, for ever.
-    async fn keep(&self, servers: &Servers) {
+    async fn keep(&self, servers: &Arc<Servers>) {
         for turn in 0_usize.. {
             let nodes = servers.all();
             let node = &nodes[turn % nodes.len().max(1)];

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fred::types::{Value, config::Server};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{runtime::Handle, sync::Mutex, time::Instant};
 use tracing::{debug, info};
 
 use super::{
@@ -88,6 +88,8 @@ pub(super) struct Servers {
     map: RwLock<Arc<Map>>,
     /// When the map was last asked for; held while it is.
     asked: Mutex<Instant>,
+    /// The store's threads.
+    runtime: Handle,
 }
 
 struct Map {
@@ -126,7 +128,8 @@ impl Servers {
                 Map { nodes: nodes.collect(), table: Some(table) }
             }
         };
-        Ok(Self { address, lanes, map: RwLock::new(Arc::new(map)), asked: Mutex::new(Instant::now()) })
+        let (map, asked) = (RwLock::new(Arc::new(map)), Mutex::new(Instant::now()));
+        Ok(Self { address, lanes, map, asked, runtime: Handle::current() })
     }
 
     /// How many writing connections there are to each.
@@ -176,8 +179,15 @@ impl Servers {
     }
 
     /// Asks the cluster where the slots are, unless that was just done. Whoever answers is believed: one that
-    /// is behind is corrected by the server that it names.
-    pub(super) async fn refresh(&self) {
+    /// is behind is corrected by the server that it names. On the store's threads, so that a caller that stands still
+    /// in it holds up no other.
+    pub(super) async fn refresh(self: &Arc<Self>) {
+        let servers = self.clone();
+        // It fails with the store's threads only.
+        let _ = self.runtime.spawn(async move { servers.ask_anew().await }).await;
+    }
+
+    async fn ask_anew(&self) {
         let Masters::Cluster(seeds) = self.address.masters() else { return };
         let mut asked = self.asked.lock().await;
         if asked.elapsed() < FRESH {
