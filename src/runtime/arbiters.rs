@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Addr, Arbiter};
+use actix::Addr;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error};
@@ -21,7 +21,7 @@ use super::{
     partition::{Close, Opened, Opening, Parting, Partition, Running, open},
     plan::Standing,
     shared::Shared,
-    supervisor::{Beat, watch},
+    supervisor::{Beat, Thread, watch},
     sweep::{Part, Sweep},
     tenure::Tenure,
 };
@@ -74,19 +74,6 @@ impl Place {
             Self::Open(..) => Standing::Open,
             Self::Closing(_) => Standing::Closing,
         }
-    }
-}
-
-struct Thread {
-    arbiter: Arbiter,
-    beat: Arc<Beat>,
-}
-
-impl Thread {
-    fn start(stall: Duration) -> Self {
-        let (arbiter, beat) = (Arbiter::new(), Arc::<Beat>::default());
-        arbiter.spawn(beat.clone().keep(stall / 8));
-        Self { arbiter, beat }
     }
 }
 
@@ -255,14 +242,14 @@ impl Arbiters {
     }
 
     /// Moves a thread's partitions to a new one; the message it was running is quarantined.
-    pub(crate) async fn replace(self: &Arc<Self>, thread: usize, blamed: Option<Position>) {
+    pub(crate) fn replace(self: &Arc<Self>, thread: usize, blamed: Option<Position>) {
         let fresh = Thread::start(self.shared.settings.stall);
-        let moving: Vec<(u16, Arc<Tenure>)> = {
+        let (beat, moving) = {
             let mut places = self.places();
             let count = places.threads.len();
             let Some(place) = places.threads.get_mut(thread) else { return };
-            // It ends when whatever blocks it returns.
-            std::mem::replace(place, fresh).arbiter.stop();
+            let blocked = std::mem::replace(place, fresh);
+            blocked.give_up();
             let mut moving = Vec::new();
             for (partition, place) in (0u16..).zip(&mut places.partitions) {
                 let Some(tenure) = place.tenure().filter(|_| usize::from(partition) % count == thread) else {
@@ -273,13 +260,15 @@ impl Arbiters {
                 *place = Place::Opening(tenure.clone());
                 moving.push((partition, tenure));
             }
-            moving
+            (blocked.beat, moving)
         };
-        join_all(moving.into_iter().map(|(partition, tenure)| {
+        self.shared.give_up(&beat);
+        for (partition, tenure) in moving {
             let blamed = blamed.filter(|position| position.partition() == partition);
-            self.retake(partition, tenure, blamed)
-        }))
-        .await;
+            let arbiters = self.clone();
+            // The other threads are watched meanwhile.
+            actix::spawn(async move { arbiters.retake(partition, tenure, blamed).await });
+        }
     }
 
     /// Opens a partition on its new thread. Where there are other nodes, one of them may have it by
@@ -299,7 +288,7 @@ impl Arbiters {
         }
     }
 
-    fn address(&self, position: Position) -> Option<Addr<Partition>> {
+    pub(super) fn address(&self, position: Position) -> Option<Addr<Partition>> {
         match self.places().partitions.get(usize::from(position.partition()))? {
             Place::Open(_, address) => Some(address.clone()),
             _ => None,

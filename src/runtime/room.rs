@@ -94,7 +94,7 @@ impl Room {
         lanes.usage.share = shared.share();
         lanes.pause(shared.pausing.now());
         Rc::new(Self {
-            committer: Committer::new(shared.clone(), lease),
+            committer: Committer::new(shared.clone(), lease, beat.clone()),
             signals: shared.backend.signals(lease.partition),
             shared,
             lease,

@@ -322,3 +322,32 @@ fn a_blocked_thread_moves_only_its_own_partitions() {
     });
     drop(blocked);
 }
+
+#[test]
+fn a_suspect_that_blocks_its_thread_keeps_no_other_suspect_waiting() {
+    let counter = Counter::open();
+    let block = counter.block.clone();
+    let blocked = block.lock().unwrap();
+    play(async || {
+        let town = Town::new(1, LONG);
+        // A process that dies while both run: what the first one ran was not counted, what the second one did is.
+        for (life, shut) in [Counter::shut(), Counter::shut()].into_iter().enumerate() {
+            let dies = town.start(shut.clone(), 0).await;
+            if life == 0 {
+                dies.node.tell(Counter::at("a"), BLOCK).await.unwrap();
+                dies.node.tell(Counter::at("b"), 7).await.unwrap();
+            }
+            until("both run", async || shut.begun().len() == 2).await;
+            dies.kill();
+            town.expel(dies.id());
+        }
+        let settings = Settings { arbiters: 1, stall: Duration::from_secs(2), ..Settings::default() };
+        let node = town.start_as(counter, settings).await;
+        until("what blocks is in the dead letters and the other one is done", async || {
+            let audit = node.node.audit().await.unwrap();
+            (audit.completed, audit.dead) == (1, 1)
+        })
+        .await;
+    });
+    drop(blocked);
+}
