@@ -140,6 +140,18 @@ impl<A: Actor> Core<A> {
         self.room.let_go(note.stored.position);
         self.room.shared.ended(note.stored.position);
         self.finished(1);
+        drop(noting);
+        self.forget_ended(fresh).await;
+    }
+
+    /// Commands for which something came that have ended have no journal that anything is written to.
+    async fn forget_ended(&self, commands: Vec<Position>) {
+        for command in commands {
+            let found = self.room.shared.backend.lookup(command).await;
+            if matches!(found, Ok(Lookup::Ended(_) | Lookup::Expired | Lookup::Unknown | Lookup::Lost)) {
+                self.room.journaled.borrow_mut().remove(&command);
+            }
+        }
     }
 
     /// What becomes of a note now.

@@ -202,7 +202,11 @@ impl Commits for Recorder {
             // The process died meanwhile.
             let _ = reply.send(answers);
         });
-        self.live(Box::pin(async move { answer.await.unwrap_or_default() }))
+        self.live(Box::pin(async move {
+            let answers = answer.await.unwrap_or_default();
+            self.arrives(|hold| &hold.commits).await;
+            answers
+        }))
     }
 }
 

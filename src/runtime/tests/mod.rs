@@ -4,6 +4,7 @@
 mod cancelling;
 mod deferring;
 mod finishing;
+mod noting;
 mod paging;
 mod pausing;
 mod replaying;

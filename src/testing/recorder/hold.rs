@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     pub(crate) counts: Arrives,
     /// Most that a page of messages holds, as if it were bounded by bytes; 0 where only its limit says.
     pub(crate) most: AtomicUsize,
+    /// The answer to the next group of commits does.
+    pub(crate) commits: Arrives,
     /// How far the store's clock is behind the machine's, in milliseconds; 0 when it has none.
     pub(crate) behind: AtomicI64,
 }
