@@ -89,6 +89,9 @@ impl<T> Backend for T where
 }
 
 /// Durable mailboxes, one per partition.
+///
+/// A page may hold fewer messages than were asked for though more follow (by their bytes, say): whoever reads goes
+/// on after the last one, until a page is empty; of what is [due](Self::due), until the next one is not.
 pub trait Mailbox: Send + Sync + 'static {
     /// How many partitions there are; that does not change while the store is open.
     fn partitions(&self) -> u16;
@@ -126,10 +129,10 @@ pub trait Mailbox: Send + Sync + 'static {
         Moment { due: stored.due, tie: stored.position.number() }
     }
 
-    /// Parked messages of one address at or after `from`, in order.
+    /// Up to `limit` parked messages of one address at or after `from`, in order.
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>>;
 
-    /// Addresses of the partition that have parked messages, in order, after `after`.
+    /// Up to `limit` addresses of the partition that have parked messages, in order, after `after`.
     fn blocked(&self, partition: u16, after: Option<Address>, limit: usize) -> Fut<'_, Result<Vec<Address>>>;
 }
 
@@ -138,7 +141,8 @@ pub trait Mailbox: Send + Sync + 'static {
 pub struct Due {
     /// The messages.
     pub messages: Vec<Stored>,
-    /// When the next one after them is due, in milliseconds since the Unix epoch.
+    /// When the next one after them is due, in milliseconds since the Unix epoch: at once, where there was no room for
+    /// it among them.
     pub next: Option<i64>,
 }
 

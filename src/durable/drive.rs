@@ -137,13 +137,7 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
             return std::future::pending().await;
         }
         if let Some(output) = quiet(run.as_mut(), &bell).await {
-            // What is on its way must not arrive after the end.
-            if let Some(writing) = writing
-                && writing.await.is_err()
-            {
-                return Ended::Lost;
-            }
-            return Ended::Done(output);
+            return after(writing, Ended::Done(output)).await;
         }
         if journal.tell_next() {
             since = shared.clock.now();
@@ -153,7 +147,7 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
         journal.fire(now);
         let standing = journal.standing(&waker);
         if let Some(error) = standing.broken {
-            return Ended::Broken(error);
+            return after(writing, Ended::Broken(error)).await;
         }
         let idle = !standing.live && writing.is_none();
         if idle && standing.waits && standing.came && !standing.untold && host.room.is_paused(&host.address) {
@@ -194,6 +188,13 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
             () = host.room.halted.notified() => {}
         }
     }
+}
+
+/// How a run ends with a write on its way: what is in it must not arrive after the end, and the notes that end with
+/// it leave memory.
+async fn after<T>(writing: Option<Writing<'_>>, ended: Ended<T>) -> Ended<T> {
+    let Some(writing) = writing else { return ended };
+    if writing.await.is_ok() { ended } else { Ended::Lost }
 }
 
 enum Next {

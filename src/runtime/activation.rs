@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::{
     kind::Typed,
+    reader::after,
     room::{ACTIVATION_BYTES, Delivery, Room, Signal, Slot, SlotState},
 };
 use crate::{
@@ -307,14 +308,14 @@ impl<A: Actor> Core<A> {
         // What runs beside the others is still parked in the store; nothing else begins meanwhile.
         let running: HashSet<Position> =
             self.live.borrow().keys().chain(self.room.running.borrow().keys()).copied().collect();
-        let (mut found, mut after, mut beside) = (Vec::new(), Some(Position::new(0, 0)), false);
-        while let Some(from) = after.take_if(|_| found.is_empty()) {
+        let (mut found, mut from, mut beside) = (Vec::new(), Some(Position::new(0, 0)), false);
+        while let Some(first) = from.take_if(|_| found.is_empty()) {
             self.room.fetch(&self.address);
-            let page = shared.backend.parked(&self.address, from, REFILL).await;
+            let page = shared.backend.parked(&self.address, first, REFILL).await;
             let cancelled = self.room.fetched(&self.address);
             match page {
                 Ok(page) => {
-                    after = page.last().filter(|_| page.len() == REFILL).map(|last| last.position);
+                    from = page.last().map(|last| after(last.position));
                     beside |= page.iter().any(|stored| running.contains(&stored.position));
                     found = page;
                     found

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Addr, Arbiter};
+use actix::Addr;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, error};
@@ -21,7 +21,7 @@ use super::{
     partition::{Close, Opened, Opening, Parting, Partition, Running, open},
     plan::Standing,
     shared::Shared,
-    supervisor::{Beat, watch},
+    supervisor::{Beat, Thread, watch},
     sweep::{Part, Sweep},
     tenure::Tenure,
 };
@@ -40,9 +40,20 @@ pub(crate) struct Arbiters {
 
 struct Places {
     partitions: Vec<Place>,
-    /// By number: how many former tenures have not ended.
-    parting: Vec<usize>,
+    /// By number: on which threads former tenures have not ended.
+    parting: Vec<Vec<Arc<Beat>>>,
     threads: Vec<Thread>,
+}
+
+impl Places {
+    /// The thread of a partition, or this one.
+    fn thread(&self, partition: u16) -> Option<&Thread> {
+        self.threads.get(usize::from(partition) % self.threads.len().max(1))
+    }
+
+    fn beat(&self, partition: u16) -> Arc<Beat> {
+        self.thread(partition).map(|thread| thread.beat.clone()).unwrap_or_default()
+    }
 }
 
 /// How a partition stands here.
@@ -77,19 +88,6 @@ impl Place {
     }
 }
 
-struct Thread {
-    arbiter: Arbiter,
-    beat: Arc<Beat>,
-}
-
-impl Thread {
-    fn start(stall: Duration) -> Self {
-        let (arbiter, beat) = (Arbiter::new(), Arc::<Beat>::default());
-        arbiter.spawn(beat.clone().keep(stall / 8));
-        Self { arbiter, beat }
-    }
-}
-
 impl Arbiters {
     /// Starts the configured threads and watches them. Where there are no other nodes, every
     /// partition is opened, for good.
@@ -99,7 +97,7 @@ impl Arbiters {
         let partitions = (0..count).map(|_| Place::default()).collect();
         let threads: Vec<Thread> = (0..shared.settings.arbiters).map(|_| Thread::start(stall)).collect();
         let watched = !threads.is_empty();
-        let places = Places { partitions, parting: vec![0; usize::from(count)], threads };
+        let places = Places { partitions, parting: vec![Vec::new(); usize::from(count)], threads };
         let alone = shared.others.is_none();
         let arbiters = Arc::new(Self { shared, places: Mutex::new(places), moved: Notify::new() });
         if alone {
@@ -160,11 +158,11 @@ impl Arbiters {
         blamed: Option<Position>,
     ) -> Result<bool> {
         let shared = self.shared.clone();
-        let opening = {
+        let (beat, opening) = {
             let places = self.places();
-            let thread = places.threads.get(usize::from(partition) % places.threads.len().max(1));
-            let beat = thread.map(|thread| thread.beat.clone()).unwrap_or_default();
-            open_on(thread, Opening { shared, partition, tenure: tenure.clone(), beat, blocked, blamed })
+            let (beat, tenure) = (places.beat(partition), tenure.clone());
+            let opening = Opening { shared, partition, tenure, beat: beat.clone(), blocked, blamed };
+            (beat, open_on(places.thread(partition), opening))
         };
         let opened = opening.await.map_err(Error::from).and_then(|opened| opened);
         let kept = |place: &Place| place.has(&tenure);
@@ -172,7 +170,7 @@ impl Arbiters {
             Ok(Opened::Taken(address)) => {
                 let taken = self.change(partition, Place::Open(tenure.clone(), address.clone()), kept).is_some();
                 if !taken {
-                    self.part(partition, address, Duration::ZERO);
+                    self.part(partition, address, beat, Duration::ZERO);
                 }
                 Ok(taken)
             }
@@ -203,20 +201,19 @@ impl Arbiters {
     }
 
     /// Stops a partition that has lost its place, in the background and without a word to the store.
-    fn part(self: &Arc<Self>, partition: u16, address: Addr<Partition>, deadline: Duration) {
-        self.count_parting(partition, 1);
+    fn part(self: &Arc<Self>, partition: u16, address: Addr<Partition>, thread: Arc<Beat>, deadline: Duration) {
+        let at = usize::from(partition);
+        self.places().parting.get_mut(at).into_iter().for_each(|parting| parting.push(thread.clone()));
         let arbiters = self.clone();
         actix::spawn(async move {
             // A thread that is gone took the partition with it.
             let _ = address.send(Close(Parting::Abandon, deadline)).await;
-            arbiters.count_parting(partition, -1);
+            if let Some(parting) = arbiters.places().parting.get_mut(at)
+                && let Some(ended) = parting.iter().position(|on| Arc::ptr_eq(on, &thread))
+            {
+                parting.swap_remove(ended);
+            }
         });
-    }
-
-    fn count_parting(&self, partition: u16, by: isize) {
-        if let Some(count) = self.places().parting.get_mut(usize::from(partition)) {
-            *count = count.saturating_add_signed(by);
-        }
     }
 
     /// Stops everything at once: nothing begins any more, what runs may end until the deadline.
@@ -232,11 +229,12 @@ impl Arbiters {
     fn evict(self: &Arc<Self>, deadline: Duration, which: impl Fn(&Place) -> bool) -> usize {
         let count = self.places().partitions.len() as u16;
         let evicted = (0..count).filter_map(|partition| {
+            let thread = self.places().beat(partition);
             let place =
                 self.change(partition, Place::Vacant, |place| !matches!(place, Place::Vacant) && which(place))?;
             place.tenure()?.end();
             if let Place::Open(_, address) = place {
-                self.part(partition, address, deadline);
+                self.part(partition, address, thread, deadline);
             }
             Some(partition)
         });
@@ -248,21 +246,23 @@ impl Arbiters {
         self.places().partitions.iter().map(Place::standing).collect()
     }
 
-    /// Whether nothing of a partition is here, not even what remains of a former tenure.
+    /// Whether nothing of a partition is here, not even what remains of a former tenure; but what remains of one on a
+    /// thread that was given up may remain for ever.
     pub(crate) fn is_free(&self, partition: u16) -> bool {
         let (places, at) = (self.places(), usize::from(partition));
-        matches!(places.partitions.get(at), Some(Place::Vacant)) && places.parting.get(at) == Some(&0)
+        let over = |parting: &Vec<Arc<Beat>>| parting.iter().all(|thread| thread.is_given_up());
+        matches!(places.partitions.get(at), Some(Place::Vacant)) && places.parting.get(at).is_some_and(over)
     }
 
     /// Moves a thread's partitions to a new one; the message it was running is quarantined.
-    pub(crate) async fn replace(self: &Arc<Self>, thread: usize, blamed: Option<Position>) {
+    pub(crate) fn replace(self: &Arc<Self>, thread: usize, blamed: Option<Position>) {
         let fresh = Thread::start(self.shared.settings.stall);
-        let moving: Vec<(u16, Arc<Tenure>)> = {
+        let (beat, moving) = {
             let mut places = self.places();
             let count = places.threads.len();
             let Some(place) = places.threads.get_mut(thread) else { return };
-            // It ends when whatever blocks it returns.
-            std::mem::replace(place, fresh).arbiter.stop();
+            let blocked = std::mem::replace(place, fresh);
+            blocked.give_up();
             let mut moving = Vec::new();
             for (partition, place) in (0u16..).zip(&mut places.partitions) {
                 let Some(tenure) = place.tenure().filter(|_| usize::from(partition) % count == thread) else {
@@ -273,13 +273,15 @@ impl Arbiters {
                 *place = Place::Opening(tenure.clone());
                 moving.push((partition, tenure));
             }
-            moving
+            (blocked.beat, moving)
         };
-        join_all(moving.into_iter().map(|(partition, tenure)| {
+        self.shared.give_up(&beat);
+        for (partition, tenure) in moving {
             let blamed = blamed.filter(|position| position.partition() == partition);
-            self.retake(partition, tenure, blamed)
-        }))
-        .await;
+            let arbiters = self.clone();
+            // The other threads are watched meanwhile.
+            actix::spawn(async move { arbiters.retake(partition, tenure, blamed).await });
+        }
     }
 
     /// Opens a partition on its new thread. Where there are other nodes, one of them may have it by
@@ -299,7 +301,7 @@ impl Arbiters {
         }
     }
 
-    fn address(&self, position: Position) -> Option<Addr<Partition>> {
+    pub(super) fn address(&self, position: Position) -> Option<Addr<Partition>> {
         match self.places().partitions.get(usize::from(position.partition()))? {
             Place::Open(_, address) => Some(address.clone()),
             _ => None,

@@ -77,6 +77,7 @@ impl Room {
     /// written before the message is ended, the store would find out too late.
     pub(crate) fn remember_cancelled(&self, position: Position) {
         self.fetching.outdate(position);
+        self.journaled.borrow_mut().remove(&position);
         let mut lanes = self.lanes.borrow_mut();
         lanes.outdate(position);
         if lanes.holds(position) {

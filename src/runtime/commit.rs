@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use super::{
     early::Answers,
     shared::Shared,
+    supervisor::Beat,
     turnstile::{self, Pass},
 };
 use crate::backend::{Commit, Decided, Lease, Refused, Tenant, turns::Turns};
@@ -47,6 +48,7 @@ struct Waits {
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     lease: Lease,
+    thread: Arc<Beat>,
     queue: RefCell<Turns<Option<Tenant>, Waiting>>,
     wake: Rc<Notify>,
     down: Cell<bool>,
@@ -54,10 +56,11 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(shared: Arc<Shared>, lease: Lease) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, lease: Lease, thread: Arc<Beat>) -> Self {
         Self {
             shared,
             lease,
+            thread,
             queue: RefCell::default(),
             wake: Rc::default(),
             down: Cell::default(),
@@ -127,7 +130,7 @@ impl Committer {
                 let waiting: Vec<_> = queue.everybody().filter(waits).take(ASKING - asked.len()).collect();
                 for tenant in waiting {
                     asked.push(tenant);
-                    let called = self.shared.turnstile().map(|turnstile| turnstile.ask(tenant));
+                    let called = self.shared.turnstile().map(|turnstile| turnstile.ask(tenant, &self.thread));
                     asking.push(async move {
                         let pass = match called {
                             Some(called) => called.await.map(Some),
@@ -141,7 +144,8 @@ impl Committer {
                 Some(tenant) = leaving.next() => busy.retain(|other| *other != tenant),
                 Some((tenant, called)) = asking.next() => {
                     asked.retain(|other| *other != tenant);
-                    let Ok(mut pass) = called else { continue };
+                    // Who is not called any more is on a thread that was given up.
+                    let Ok(mut pass) = called else { return std::future::pending().await };
                     let group = self.some_of(tenant);
                     if group.is_empty() {
                         continue;

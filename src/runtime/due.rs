@@ -102,13 +102,14 @@ async fn walk(room: &Rc<Room>, start: Option<Moment>, now: i64, fits: Option<usi
         known.extend(handed);
         let page = page?;
         let end = page.messages.iter().map(|stored| backend.moment(stored)).max();
-        let full = page.messages.len() >= limit && end != from;
+        // However short the page is: the store ends one where it likes.
+        let more = page.next.is_some_and(|next| next <= now) && end.is_some() && end != from;
         let taken = admit(room, walk, page.messages, &known);
         fits = fits.map(|fits| fits.saturating_sub(taken.len()));
         if !taken.is_empty() {
             distribute(room, taken).await;
         }
-        if !full || room.stopping() {
+        if !more || room.stopping() {
             room.lanes.borrow_mut().walked::<Timed>(walk, None);
             return Ok(page.next);
         }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tracing::warn;
 
 use super::{
-    reader::wake_parked,
+    reader::{after, wake_parked},
     room::{Delivery, Room, Signal},
 };
 use crate::{
@@ -148,7 +148,7 @@ pub(super) async fn give_up_parked(room: &Rc<Room>, address: &Address, error: &E
             let failure = error.failure(stored.attempts, room.shared.clock.now());
             room.bury(&stored, address.clone(), failure).await;
         }
-        from = Position::new(last.partition(), last.number() + 1);
+        from = after(last);
     }
 }
 

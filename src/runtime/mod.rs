@@ -14,6 +14,7 @@
 //!   [`others`] is what is known of them, [`post`] and [`letter`] how they talk.
 
 pub(crate) mod activation;
+mod alone;
 pub(crate) mod apart;
 pub(crate) mod arbiters;
 pub(crate) mod assign;

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{
     activation::Core,
     journaled::{decode_all, gone},
+    reader::after,
     room::Delivery,
     told::{How, answer, note_to},
 };
@@ -139,6 +140,18 @@ impl<A: Actor> Core<A> {
         self.room.let_go(note.stored.position);
         self.room.shared.ended(note.stored.position);
         self.finished(1);
+        drop(noting);
+        self.forget_ended(fresh).await;
+    }
+
+    /// Commands for which something came that have ended have no journal that anything is written to.
+    async fn forget_ended(&self, commands: Vec<Position>) {
+        for command in commands {
+            let found = self.room.shared.backend.lookup(command).await;
+            if matches!(found, Ok(Lookup::Ended(_) | Lookup::Expired | Lookup::Unknown | Lookup::Lost)) {
+                self.room.journaled.borrow_mut().remove(&command);
+            }
+        }
     }
 
     /// What becomes of a note now.
@@ -177,6 +190,20 @@ impl<A: Actor> Core<A> {
         Ok(Verdict::Write(Write { journals: vec![write], outbox, recalled: None }))
     }
 
+    /// The first parked message that is the one looked for.
+    async fn find_parked(&self, which: impl Fn(&Stored) -> bool) -> Result<Option<Stored>> {
+        let (mut from, mut looked) = (Position::new(0, 0), 0);
+        while looked < LOOK {
+            let page = self.room.shared.backend.parked(&self.address, from, LOOK - looked).await?;
+            let Some(last) = page.last() else { break };
+            (from, looked) = (after(last.position), looked + page.len());
+            if let Some(found) = page.into_iter().find(&which) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Cancels a command that another actor asked for: at once if it has not begun.
     async fn recall(&self, which: impl Fn(&Envelope) -> bool, now: i64) -> Result<Verdict> {
         let asked = |stored: &Stored| stored.envelope.as_ref().is_ok_and(|envelope| which(envelope));
@@ -196,8 +223,7 @@ impl<A: Actor> Core<A> {
             }
         }
         if found.is_none() {
-            let parked = self.room.shared.backend.parked(&self.address, Position::new(0, 0), LOOK).await?;
-            found = parked.into_iter().find(|stored| asked(stored));
+            found = self.find_parked(asked).await?;
         }
         let Some(stored) = found else { return Ok(Verdict::Write(Write::default())) };
         let position = stored.position;

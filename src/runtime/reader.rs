@@ -142,7 +142,8 @@ async fn read_back(room: &Rc<Room>, reading: &mut Reading, start: Position, fits
     let page = room.shared.backend.reread(room.lease.partition, start, front, limit).await;
     let left = room.lanes.borrow_mut().left::<Mail>();
     let page = page?;
-    let end = page.last().map(|last| last.position).filter(|last| *last < front && page.len() >= limit);
+    // However short the page is: the store ends one where it likes, and only an empty one is the end.
+    let end = page.last().map(|last| after(last.position)).filter(|end| *end <= front);
     let (mut taken, read) = (Vec::new(), page.len());
     {
         let mut lanes = room.lanes.borrow_mut();
@@ -171,7 +172,7 @@ fn take(lanes: &mut super::lanes::Lanes, stored: Stored, belongs: Belongs) -> Ar
 }
 
 /// The first position after another one.
-fn after(position: Position) -> Position {
+pub(super) fn after(position: Position) -> Position {
     Position::new(position.partition(), position.number() + 1)
 }
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     address::Address,
-    backend::{Commit, Done, Lease, Outcome, Signals, Stored},
+    backend::{Commit, Done, Lease, Outcome, Refused, Signals, Stored},
     envelope::Position,
     error::Failure,
 };
@@ -94,7 +94,7 @@ impl Room {
         lanes.usage.share = shared.share();
         lanes.pause(shared.pausing.now());
         Rc::new(Self {
-            committer: Committer::new(shared.clone(), lease),
+            committer: Committer::new(shared.clone(), lease, beat.clone()),
             signals: shared.backend.signals(lease.partition),
             shared,
             lease,
@@ -336,6 +336,10 @@ impl Room {
         self.shared.metrics.dead_lettered(address.kind());
         if let Err(refused) = self.committer.commit(commit).await {
             error!(position = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
+            if !matches!(refused, Refused::Gone(_)) {
+                // What is left there is read again by the next owner only.
+                return self.lose();
+            }
         }
         self.running.borrow_mut().remove(&stored.position);
         self.let_go(stored.position);

@@ -12,8 +12,8 @@ use std::{
 use dashmap::DashMap;
 
 use super::{
-    begun::Begun, broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter, others::Others,
-    pausing::Known, settings::Settings, turnstile::Turnstile, view::View,
+    alone::Alone, begun::Begun, broadcast::Listeners, deliver::Waiting, faults::Faults, kind::Kind, letter::Letter,
+    others::Others, pausing::Known, settings::Settings, supervisor::Beat, turnstile::Turnstile, view::View,
 };
 use crate::{
     address::Address,
@@ -47,9 +47,7 @@ pub(crate) struct Shared {
     pub(crate) pausing: Known,
     pub(crate) looking: tokio::sync::Mutex<()>,
     pub(crate) draining: AtomicBool,
-    /// Held while a message runs that may have taken the process down before: one at a time, so
-    /// that the guilty one is known (G6).
-    pub(crate) alone: tokio::sync::Mutex<()>,
+    pub(crate) alone: Alone,
     /// Attempts counted by this process.
     pub(crate) begun: Begun,
     pub(crate) seed: u64,
@@ -102,7 +100,7 @@ impl Shared {
             pausing: Known::default(),
             looking: tokio::sync::Mutex::new(()),
             draining: AtomicBool::new(false),
-            alone: tokio::sync::Mutex::new(()),
+            alone: Alone::default(),
             begun: Begun::default(),
             seed,
             // Envelopes outlive the process that waits for them: a token must mean nothing to the next
@@ -119,6 +117,14 @@ impl Shared {
     /// Where commits pass while several tenants are there, if there is such a place.
     pub(crate) fn turnstile(&self) -> Option<&Turnstile> {
         self.turnstile.as_ref()
+    }
+
+    /// A thread is given up: what the others share goes on without what it holds.
+    pub(crate) fn give_up(&self, thread: &Arc<Beat>) {
+        self.alone.look_again();
+        if let Some(turnstile) = &self.turnstile {
+            turnstile.give_up(thread);
+        }
     }
 
     /// What one tenant may have of a mailbox, in bytes; 0 where that is all of it.

@@ -6,12 +6,13 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use actix::Arbiter;
 use tracing::error;
 
 use super::arbiters::Arbiters;
@@ -23,11 +24,17 @@ pub(crate) struct Beat {
     at: AtomicU64,
     /// The packed position of the message whose handler is being polled; -1 when none is.
     running: AtomicI64,
+    given_up: AtomicBool,
 }
 
 impl Default for Beat {
     fn default() -> Self {
-        Self { born: Instant::now(), at: AtomicU64::new(0), running: AtomicI64::new(-1) }
+        Self {
+            born: Instant::now(),
+            at: AtomicU64::new(0),
+            running: AtomicI64::new(-1),
+            given_up: AtomicBool::new(false),
+        }
     }
 }
 
@@ -43,6 +50,15 @@ impl Beat {
     /// How long the thread has given no sign of life.
     fn silent(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)))
+    }
+
+    /// The thread is blocked, and another one does its work: what it holds is never given back.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// The message being handled.
@@ -76,6 +92,26 @@ impl<F: Future> Future for Blame<F> {
     }
 }
 
+/// A thread that runs partitions.
+pub(crate) struct Thread {
+    pub(super) arbiter: Arbiter,
+    pub(super) beat: Arc<Beat>,
+}
+
+impl Thread {
+    pub(super) fn start(stall: Duration) -> Self {
+        let (arbiter, beat) = (Arbiter::new(), Arc::<Beat>::default());
+        arbiter.spawn(beat.clone().keep(stall / 8));
+        Self { arbiter, beat }
+    }
+
+    /// Lets the others go on without it. It ends when whatever blocks it returns.
+    pub(super) fn give_up(&self) {
+        self.beat.give_up();
+        self.arbiter.stop();
+    }
+}
+
 /// Watches all threads of a node for ever.
 pub(crate) async fn watch(arbiters: Arc<Arbiters>) {
     let stall = arbiters.shared().settings.stall;
@@ -96,7 +132,7 @@ pub(crate) async fn watch(arbiters: Arc<Arbiters>) {
                 position = blamed.map(|position| position.to_string()),
                 "a thread is blocked, its partitions move to a new one"
             );
-            arbiters.replace(thread, blamed).await;
+            arbiters.replace(thread, blamed);
         }
     }
 }

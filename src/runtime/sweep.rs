@@ -14,6 +14,7 @@ use super::{
     node::Node,
     outside::ask_to_end,
     partition::Partition,
+    reader::after,
     room::{Room, Signal},
 };
 use crate::{
@@ -121,7 +122,7 @@ async fn page(room: &Room, sweep: &Sweep) -> Result<(Vec<Stored>, Place)> {
         Place::Mailbox(from) => {
             let end = Position::new(partition, u64::MAX);
             let page = backend.reread(partition, *from, end, LOOK).await?;
-            let next = page.last().map(|last| Position::new(partition, last.position.number() + 1));
+            let next = page.last().map(|last| after(last.position));
             let late =
                 page.last().is_some_and(|last| last.envelope.as_ref().is_ok_and(|last| last.accepted > sweep.at));
             Ok((page, next.filter(|_| !late).map_or(Place::Timed(None), Place::Mailbox)))
@@ -129,7 +130,7 @@ async fn page(room: &Room, sweep: &Sweep) -> Result<(Vec<Stored>, Place)> {
         Place::Timed(from) => {
             let mut due = backend.due(partition, i64::MAX - 1, *from, Default::default(), LOOK).await?;
             let last = due.messages.iter().map(|stored| backend.moment(stored)).max();
-            let next = last.filter(|last| due.messages.len() == LOOK && Some(*last) != *from);
+            let next = last.filter(|last| due.next.is_some() && Some(*last) != *from);
             // Those are gone through key by key.
             due.messages.retain(|stored| !stored.parked);
             Ok((
@@ -145,8 +146,8 @@ async fn page(room: &Room, sweep: &Sweep) -> Result<(Vec<Stored>, Place)> {
                 return Ok((Vec::new(), Place::Parked(Some(address), Position::new(partition, 0))));
             }
             let page = backend.parked(&address, *from, LOOK).await?;
-            let next = match page.last().filter(|_| page.len() == LOOK) {
-                Some(last) => Place::Parked(before.clone(), Position::new(partition, last.position.number() + 1)),
+            let next = match page.last() {
+                Some(last) => Place::Parked(before.clone(), after(last.position)),
                 None => Place::Parked(Some(address), Position::new(partition, 0)),
             };
             Ok((page, next))

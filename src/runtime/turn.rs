@@ -13,6 +13,7 @@ use tracing::{Instrument, debug_span, warn};
 
 use super::{
     activation::{Core, Memory},
+    alone::Right,
     broadcast::Cast,
     fate::{Fate, Taken, is_of_another_build},
     faults::Point,
@@ -20,6 +21,7 @@ use super::{
     journaled::gone,
     room::Delivery,
     settle::Concluded,
+    shared::Shared,
     supervisor::Blame,
     turnstile,
 };
@@ -152,7 +154,7 @@ impl<A: Actor> Core<A> {
             return self.settle(memory, group).await;
         }
         // One that died before runs alone on the node, so that only the guilty one is counted again.
-        let _alone = if crashes > 0 { Some(shared.alone.lock().await) } else { None };
+        let _alone = if crashes > 0 { self.alone(&shared).await } else { None };
         let (position, home) = (stored.position, stored.home);
         let attempts = loop {
             if self.room.stopping() || self.room.is_paused(&self.address) {
@@ -186,6 +188,18 @@ impl<A: Actor> Core<A> {
         match self.one(memory, &mut group, delivery, pass).await {
             Went::Stop => false,
             _ => self.settle(memory, group).await,
+        }
+    }
+
+    /// Waits until no other that died before runs; `None` when nothing may begin here any more.
+    async fn alone<'a>(&self, shared: &'a Shared) -> Option<Right<'a>> {
+        let halted = self.room.halted.notified();
+        if self.room.stopping() {
+            return None;
+        }
+        tokio::select! {
+            right = shared.alone.enter(&self.room.beat) => Some(right),
+            () = halted => None,
         }
     }
 

@@ -92,7 +92,7 @@ impl Mailbox for Recorder {
     fn read(&self, partition: u16, after: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
         let call = self.store.read(partition, after, limit);
         self.live(Box::pin(async move {
-            let page = call.await?;
+            let page = self.cut(call.await?);
             if !page.is_empty() {
                 self.arrives(|hold| &hold.page).await;
             }
@@ -105,7 +105,8 @@ impl Mailbox for Recorder {
     }
 
     fn reread(&self, partition: u16, from: Position, to: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
-        self.live(self.store.reread(partition, from, to, limit))
+        let call = self.store.reread(partition, from, to, limit);
+        self.live(Box::pin(async move { Ok(self.cut(call.await?)) }))
     }
 
     fn moment(&self, stored: &Stored) -> Moment {
@@ -122,7 +123,7 @@ impl Mailbox for Recorder {
     ) -> Fut<'_, Result<Due>> {
         let call = self.store.due(partition, now, from, handed, limit);
         self.live(Box::pin(async move {
-            let due = call.await?;
+            let due = self.cut_due(call.await?);
             let timers = due.messages.iter().filter(|stored| !stored.parked).map(|stored| stored.position);
             self.history.timers(timers);
             if !due.messages.is_empty() {
@@ -135,7 +136,7 @@ impl Mailbox for Recorder {
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
         let call = self.store.parked(address, from, limit);
         self.live(Box::pin(async move {
-            let page = call.await?;
+            let page = self.cut(call.await?);
             self.arrives(|hold| &hold.parked).await;
             Ok(page)
         }))
@@ -201,7 +202,11 @@ impl Commits for Recorder {
             // The process died meanwhile.
             let _ = reply.send(answers);
         });
-        self.live(Box::pin(async move { answer.await.unwrap_or_default() }))
+        self.live(Box::pin(async move {
+            let answers = answer.await.unwrap_or_default();
+            self.arrives(|hold| &hold.commits).await;
+            answers
+        }))
     }
 }
 

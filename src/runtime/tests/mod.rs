@@ -4,6 +4,8 @@
 mod cancelling;
 mod deferring;
 mod finishing;
+mod noting;
+mod paging;
 mod pausing;
 mod replaying;
 mod rolling;
@@ -20,7 +22,10 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    backend::embedded::{Embedded, Options},
+    backend::{
+        Backend,
+        embedded::{Embedded, Options},
+    },
     clock::Clock,
     prelude::*,
     runtime::{
@@ -90,14 +95,21 @@ fn memory() -> Arc<Embedded> {
 
 /// One that may die, and leave its store to the next one.
 async fn held_on(store: &Arc<Embedded>, plan: Arc<Plan>, hold: &Arc<Hold>, feature: Feature, clock: Clock) -> Node {
-    let recorder = Recorder {
-        store: store.clone(),
-        history: Arc::default(),
-        plan: plan.clone(),
-        company: None,
-        hold: Some(hold.clone()),
-    };
     let settings = Settings { arbiters: 0, ..Settings::default() };
+    held_with(store.clone(), settings, plan, hold, feature, clock).await
+}
+
+/// One with these bounds.
+async fn held_with(
+    store: Arc<dyn Backend>,
+    settings: Settings,
+    plan: Arc<Plan>,
+    hold: &Arc<Hold>,
+    feature: Feature,
+    clock: Clock,
+) -> Node {
+    let (history, hold) = (Arc::default(), Some(hold.clone()));
+    let recorder = Recorder { store, history, plan: plan.clone(), company: None, hold };
     let start = Start { backend: backend(recorder), features: vec![feature], settings, clock };
     Node::start_with(start, Faults::planned(plan), 1).await.unwrap()
 }

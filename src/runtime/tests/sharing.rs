@@ -6,7 +6,8 @@ use super::{
     *,
 };
 use crate::{
-    backend::Leases,
+    backend::{Append, Leases, Mailbox},
+    envelope::Envelope,
     runtime::{
         node::{Accept, Cancel},
         settings::Settings,
@@ -294,6 +295,24 @@ fn a_wait_is_told_by_the_node_that_did_the_work() {
 }
 
 #[test]
+fn a_dead_letter_that_a_stale_owner_does_not_record_is_recorded_by_the_next() {
+    play(async || {
+        let (town, hold) = (Town::new(1, LONG), Arc::<Hold>::default());
+        let settings = Settings { arbiters: 0, ..Settings::default() };
+        let node = town.start_held(Counter::open(), settings, Some(hold.clone())).await;
+        let page = hold_back(&hold.page);
+        let envelope = Envelope::empty("unknown/a".parse().unwrap());
+        let unknown =
+            Append { envelope: Envelope { note: None, ..envelope }, due: None, idempotency: None, fence: None };
+        assert!(town.store.append(vec![unknown]).await[0].is_ok());
+        until("it is read", async || is_asked(&hold.page)).await;
+        town.store.acquire(0).await.unwrap();
+        page.send(()).unwrap();
+        until("it is a dead letter", async || node.node.audit().await.unwrap().dead == 1).await;
+    });
+}
+
+#[test]
 fn a_blocked_thread_moves_only_its_own_partitions() {
     let counter = Counter::open();
     let block = counter.block.clone();
@@ -319,6 +338,57 @@ fn a_blocked_thread_moves_only_its_own_partitions() {
         }
         let audit = node.audit().await.unwrap();
         assert!(audit.balanced && audit.dead == 1, "{audit:?}");
+    });
+    drop(blocked);
+}
+
+#[test]
+fn a_suspect_that_blocks_its_thread_keeps_no_other_suspect_waiting() {
+    let counter = Counter::open();
+    let block = counter.block.clone();
+    let blocked = block.lock().unwrap();
+    play(async || {
+        let town = Town::new(1, LONG);
+        // A process that dies while both run: what the first one ran was not counted, what the second one did is.
+        for (life, shut) in [Counter::shut(), Counter::shut()].into_iter().enumerate() {
+            let dies = town.start(shut.clone(), 0).await;
+            if life == 0 {
+                dies.node.tell(Counter::at("a"), BLOCK).await.unwrap();
+                dies.node.tell(Counter::at("b"), 7).await.unwrap();
+            }
+            until("both run", async || shut.begun().len() == 2).await;
+            dies.kill();
+            town.expel(dies.id());
+        }
+        let settings = Settings { arbiters: 1, stall: Duration::from_secs(2), ..Settings::default() };
+        let node = town.start_as(counter, settings).await;
+        until("what blocks is in the dead letters and the other one is done", async || {
+            let audit = node.node.audit().await.unwrap();
+            (audit.completed, audit.dead) == (1, 1)
+        })
+        .await;
+    });
+    drop(blocked);
+}
+
+#[test]
+fn what_a_blocked_thread_has_lost_goes_to_another_node() {
+    let counter = Counter::open();
+    let block = counter.block.clone();
+    let blocked = block.lock().unwrap();
+    play(async || {
+        let town = Town::new(PARTITIONS, Duration::from_secs(2));
+        let settings = Settings { arbiters: 1, stall: Duration::from_secs(4), ..Settings::default() };
+        let first = town.start_as(counter.clone(), settings).await;
+        first.node.tell(Counter::at("a"), BLOCK).await.unwrap();
+        until("its thread is blocked", async || counter.begun() == [BLOCK]).await;
+        first.mute();
+        until("it stops", async || first.node.shared.open() == 0).await;
+        let second = town.start(Counter::open(), 0).await;
+        first.unmute();
+        settled(&town, 2).await;
+        let key = key_of(&second.node, second.id()).await;
+        assert_eq!(second.node.ask(Counter::at(key.as_str()), 1).await.unwrap(), 1);
     });
     drop(blocked);
 }

@@ -2,14 +2,14 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicUsize},
+    atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst},
 };
 
 use tokio::sync::{Notify, oneshot};
 
 use super::Recorder;
 use crate::{
-    backend::{Home, Loaded},
+    backend::{Due, Home, Loaded, Stored},
     envelope::Position,
 };
 
@@ -36,6 +36,10 @@ pub(crate) struct Hold {
     /// The next page of the actors that have any does, and the next counts of attempts do.
     pub(crate) blocked: Arrives,
     pub(crate) counts: Arrives,
+    /// Most that a page of messages holds, as if it were bounded by bytes; 0 where only its limit says.
+    pub(crate) most: AtomicUsize,
+    /// The answer to the next group of commits does.
+    pub(crate) commits: Arrives,
     /// How far the store's clock is behind the machine's, in milliseconds; 0 when it has none.
     pub(crate) behind: AtomicI64,
 }
@@ -45,6 +49,25 @@ impl Recorder {
     pub(super) fn finished(&self, loaded: &mut [Loaded]) {
         if let (Some(hold), Some(first)) = (&self.hold, loaded.first_mut()) {
             first.finished.append(&mut hold.finished.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// A page that is cut where the test says.
+    pub(super) fn cut(&self, mut page: Vec<Stored>) -> Vec<Stored> {
+        page.truncate(self.most());
+        page
+    }
+
+    /// Likewise of what is due: the next one is then the first that was cut off.
+    pub(super) fn cut_due(&self, due: Due) -> Due {
+        let next = due.messages.get(self.most()).map(|stored| stored.due).or(due.next);
+        Due { messages: self.cut(due.messages), next }
+    }
+
+    fn most(&self) -> usize {
+        match self.hold.as_ref().map_or(0, |hold| hold.most.load(SeqCst)) {
+            0 => usize::MAX,
+            most => most,
         }
     }
 
