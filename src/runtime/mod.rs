@@ -3,7 +3,8 @@
 //! * [`node`] is the handle; [`requests`] what became of a message, [`overview`] who runs what,
 //!   a [`story`] all that a journal tells; [`replay`] tries another build on the journals of a store.
 //! * [`arbiters`] are the threads and the partitions open on them; the [`supervisor`] watches the
-//!   threads; a [`tenure`] is one owner's time with a partition.
+//!   threads; a [`tenure`] is one owner's time with a partition. One at a time runs [`alone`] what may have ended
+//!   the process before.
 //! * A [`partition`] is opened and closed; its [`reader`] and what is [`due`] are read as its [`lanes`] have
 //!   room, [`distribute`] hands messages to [`activation`]s, which work in [`turn`]s of [`handle`]d commands,
 //!   passing the [`gate`] of a limited kind first, decide the [`fate`] of each and [`settle`] them; the
