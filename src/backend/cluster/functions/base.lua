@@ -5,7 +5,8 @@
 -- that all its keys share a hash tag; KEYS[2] is its head. The first never exists: while a Redis Cluster
 -- migrates the slot, one missing key makes it refuse the call on both sides, and nothing of it runs.
 --
---   :head      hash   book: the counts and the lease, see BOOK; token of the owner, clean, former; gaps, see warm.lua;
+--   :head      hash   book: the counts and the lease, see BOOK; token of the owner, clean, former; gaps and told, see
+--                     warm.lua;
 --                     answers, begun, cancels: what the owner's last calls were answered; n<token> what a node
 --                     appended last
 --   :mail:B    hash   number → envelope, B = number / 512; :mails zset of the B that may exist
