@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use fred::types::Value;
 
 use super::{
-    Cluster, Core, append, encode,
+    Cluster, Core, append, decode,
     pack::Packer,
     redis::{Fault, Repeat, arg, int, list, number},
 };
@@ -52,7 +52,7 @@ impl Core {
             }
             found => list(found?),
         };
-        Ok(encode::letters(partition, &found, |number| place.attempts(number)))
+        Ok(decode::letters(partition, &found, |number| place.attempts(number)))
     }
 }
 
@@ -112,16 +112,16 @@ impl Mailbox for Cluster {
             }
             let mut args = vec![number(now), number(limit), arg(packer.done())];
             if let Some(from) = from {
-                args.extend([number(from.due), arg(encode::tied(from.tie))]);
+                args.extend([number(from.due), arg(decode::tied(from.tie))]);
             }
             let answer = list(self.core.look_durably(partition, "due", args).await?);
             let next = answer.first().map(int).filter(|next| *next >= 0);
-            Ok(Due { messages: encode::deferreds(partition, answer.get(1..).unwrap_or_default()), next })
+            Ok(Due { messages: decode::deferreds(partition, answer.get(1..).unwrap_or_default()), next })
         })
     }
 
     fn moment(&self, stored: &Stored) -> Moment {
-        Moment { due: stored.due, tie: encode::tie(stored.position.number()) }
+        Moment { due: stored.due, tie: decode::tie(stored.position.number()) }
     }
 
     fn parked(&self, address: &Address, from: Position, limit: usize) -> Fut<'_, Result<Vec<Stored>>> {
@@ -129,7 +129,7 @@ impl Mailbox for Cluster {
         let args = vec![arg(format!("{}/{}", address.kind(), address.key())), number(from.number()), number(limit)];
         Box::pin(async move {
             let answer = list(self.core.look_durably(partition, "parked", args).await?);
-            Ok(encode::deferreds(partition, &answer))
+            Ok(decode::deferreds(partition, &answer))
         })
     }
 

@@ -65,6 +65,7 @@ mod append;
 mod books;
 mod calls;
 mod commit;
+mod decode;
 mod durability;
 mod encode;
 pub mod inject;
@@ -76,6 +77,7 @@ mod mongo;
 mod moved;
 mod nodes;
 mod open;
+mod options;
 mod outbox;
 mod pack;
 mod parcels;
@@ -93,13 +95,9 @@ mod touched;
 mod upgrade;
 mod warm;
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, OnceLock, Weak,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use dashmap::DashMap;
@@ -117,6 +115,7 @@ use self::{
 pub use self::{
     durability::Accept,
     inject::Injector,
+    options::{FORGET, Options, Tls},
     resize::{Doing, Moves, Progress, Resize, Resized},
     upgrade::{Checked, Found, Upgrade, Upgraded},
 };
@@ -125,50 +124,6 @@ use crate::{
     error::{Error, Result},
     request::MAX_PARTITIONS,
 };
-
-/// How the stores are opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Redis: `redis://host:6379`, `redis-cluster://host:7000`, `redis-sentinel://…`, `rediss://…`.
-    pub redis: String,
-    /// MongoDB: `mongodb://host:27017` and all its options.
-    pub mongo: String,
-    /// The MongoDB database.
-    pub database: String,
-    /// What all Redis keys begin with.
-    pub prefix: String,
-    /// Partitions of a new store; an existing one must have as many, and keeps them until it is
-    /// [resized](Cluster::resize).
-    pub partitions: u16,
-    /// Byte budget of one partition's mailbox (G10).
-    pub mailbox_bytes: u64,
-    /// How durable a message is before it is accepted.
-    pub accept: Accept,
-    /// How long a node may be silent before the others take its partitions.
-    pub lease: Duration,
-    /// How long what is left of a forgotten actor stays, and how long its partition must have had the same
-    /// owner then: longer than a write of an earlier owner can be on its way. [`FORGET`] unless in tests.
-    pub forget: Duration,
-    /// How Redis is reached with TLS, where its address says so.
-    pub redis_tls: Tls,
-    /// Decides the fate of single calls to the stores, in tests.
-    #[doc(hidden)]
-    pub faults: Option<Arc<dyn Injector>>,
-}
-
-/// What proves who Redis is, and who this node is. PEM files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificates that Redis' certificate must descend from, instead of those the system trusts.
-    pub ca: Option<PathBuf>,
-    /// This node's own certificate, if Redis asks for one.
-    pub cert: Option<PathBuf>,
-    /// Its private key.
-    pub key: Option<PathBuf>,
-}
-
-/// How long what is left of a forgotten actor stays.
-pub const FORGET: Duration = Duration::from_secs(600);
 
 /// This node's view of the stores.
 pub struct Cluster {

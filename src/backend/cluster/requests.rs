@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 
 use super::{
-    Cluster, Core, commit, encode,
+    Cluster, Core, commit, decode, encode,
     mongo::{self, Saved},
     moved,
     open::Opened,
@@ -38,9 +38,9 @@ async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
     let bytes = || found.clone().map(raw).unwrap_or_default();
     Ok(match what.as_str() {
         "result" => encode::request(&bytes()).map_or(Lookup::Expired, Lookup::Ended),
-        "mailbox" => Lookup::Waiting(encode::fresh(position, &bytes(), attempts as u32)),
-        "deferred" => Lookup::Waiting(encode::deferred(position, &bytes(), attempts)),
-        "dead" => encode::dead(position, &bytes()).map_or(Lookup::Expired, |(dead, ..)| Lookup::Dead(dead)),
+        "mailbox" => Lookup::Waiting(decode::fresh(position, &bytes(), attempts as u32)),
+        "deferred" => Lookup::Waiting(decode::deferred(position, &bytes(), attempts)),
+        "dead" => decode::dead(position, &bytes()).map_or(Lookup::Expired, |(dead, ..)| Lookup::Dead(dead)),
         "lost" => Lookup::Lost,
         _ => {
             let last = found.as_ref().map_or(0, int) as u64;
@@ -173,7 +173,7 @@ impl Requests for Cluster {
 async fn page(core: &Core, partition: u16, after: u64, limit: usize) -> Result<Vec<(Dead, String, String)>> {
     let answer = list(core.redis.look(partition, "dead", vec![number(after), number(limit)]).await?);
     let one = |pair: &[fred::types::Value]| {
-        encode::dead(Position::new(partition, int(&pair[0]) as u64), &raw(pair[1].clone()))
+        decode::dead(Position::new(partition, int(&pair[0]) as u64), &raw(pair[1].clone()))
     };
     Ok(answer.chunks_exact(2).filter_map(one).collect())
 }

@@ -207,13 +207,14 @@ local function books(keys, args)
   return answer
 end
 
--- What a partition says of its sequences: era; then partition and sequence of each that it sends to; then 'seen',
+-- What a partition says of its sequences: era; how many messages it has lost; then partition and sequence of each that it sends to; then 'seen',
 -- and partition and <era>:<sequence> of each that it has received from; then 'out', and partition and number of
 -- its parcels of this era that have not arrived.
 local function sequences(keys)
   local p = keys[1]
-  local era = open_book(p).era
-  local answer, waiting = { era, 'sent' }, {}
+  local head = open_book(p)
+  local era = head.era
+  local answer, waiting = { era, head.lost, 'sent' }, {}
   for _, value in ipairs(redis.call('HGETALL', p .. ':sent')) do answer[#answer + 1] = value end
   answer[#answer + 1] = 'seen'
   for _, value in ipairs(redis.call('HGETALL', p .. ':seen')) do answer[#answer + 1] = value end

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     backend::cluster::{
-        Core, encode,
+        Core, decode,
         redis::{arg, int, list, number, raw},
     },
     envelope::Position,
@@ -90,7 +90,7 @@ async fn copy(run: &Run<'_>, from: u16, to: u16, lowest: u64, items: Vec<Item>) 
     for Item { number: old, place, bytes, attempts, journal, address } in items {
         let (place, bytes) = match place {
             Place::Mailbox => (0, bytes),
-            Place::Deferred if address.is_none() => (1, encode::unreadable(&bytes)),
+            Place::Deferred if address.is_none() => (1, decode::unreadable(&bytes)),
             Place::Deferred => (1, bytes),
             Place::Dead => (2, bytes),
         };
@@ -136,7 +136,7 @@ pub(super) async fn idems(core: &Core, from: u16, to: u16, cursor: &str) -> Resu
     let mut leaving = Leaving::new();
     for pair in found.chunks_exact(2) {
         let (key, record) = (raw(pair[0].clone()), raw(pair[1].clone()));
-        let belongs = encode::used_for(&record).map_or(from, |address| address.partition(to));
+        let belongs = decode::used_for(&record).map_or(from, |address| address.partition(to));
         if belongs != from {
             leaving.entry(belongs).or_default().push((key, record));
         }

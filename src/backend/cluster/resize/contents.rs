@@ -10,7 +10,7 @@ use fred::types::Value;
 use crate::{
     address::Address,
     backend::cluster::{
-        Core, encode,
+        Core, decode,
         redis::{int, list, number, raw},
     },
     error::Result,
@@ -96,8 +96,8 @@ fn item(five: &[Value]) -> Option<Item> {
     };
     let bytes = raw(five[2].clone());
     let address = match place {
-        Place::Mailbox => encode::receiver(&bytes),
-        Place::Deferred | Place::Dead => encode::addressee(&bytes),
+        Place::Mailbox => decode::receiver(&bytes),
+        Place::Deferred | Place::Dead => decode::addressee(&bytes),
     };
     let journal = raw(five[4].clone());
     Some(Item { number: int(&five[0]) as u64, place, bytes, attempts: int(&five[3]), journal, address })
