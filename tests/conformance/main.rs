@@ -1,6 +1,7 @@
 //! What every backend must do: one suite, run against each. A backend that passes keeps the
 //! guarantees as far as a store can.
 
+mod bounded;
 mod calls;
 mod commits;
 mod damaged;
