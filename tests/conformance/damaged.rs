@@ -10,13 +10,16 @@ use super::{
     *,
 };
 
+/// An array that ends before its first value.
+const NO_RECORD: &[u8] = &[0xdc, 0x00, 0x06];
+
 #[test]
 fn a_deferred_message_that_cannot_be_read_is_buried_and_breaks_no_group() {
     pair(|pair| async move {
         let raw = Raw::of(&pair.options, pair.lease.partition).await;
         let later = append(&pair.old, Append { due: Some(NOW + 5), ..message(KEY, "2") }).await;
         let number = later.number().to_string();
-        let _: Value = raw.client.hset(raw.key("deferred"), (number, "what is no record")).await.unwrap();
+        let _: Value = raw.client.hset(raw.key("deferred"), (number, NO_RECORD)).await.unwrap();
         let due = pair.old.due(pair.lease.partition, NOW + 5, None, Default::default(), 10).await.unwrap();
         let [stored] = due.messages.as_slice() else { panic!("{due:?}") };
         assert!(stored.envelope.is_err() && stored.position == later);
@@ -46,7 +49,7 @@ fn a_dead_letter_that_cannot_be_read_stays_and_its_neighbours_are_put_back() {
         dies.done = both.iter().map(dead).collect();
         assert_eq!(pair.old.commit(pair.lease, vec![dies].into()).await, [Ok(())]);
         let first = both[0].position.number().to_string();
-        let _: Value = raw.client.hset(raw.key("dead"), (first, "what is no letter")).await.unwrap();
+        let _: Value = raw.client.hset(raw.key("dead"), (first, NO_RECORD)).await.unwrap();
         let all = both.iter().map(|stored| stored.position).collect();
         assert_eq!(pair.old.redrive(all, NOW).await.unwrap(), 1);
         let audit = pair.old.audit().await.unwrap();

@@ -12,8 +12,10 @@ use crate::{
 
 /// The steps, in the order in which they must be known: the first two run at once.
 const STEPS: [(&str, u32); 5] = [("check", 0), ("score", 0), ("charge", 1), ("notify", 2), ("refund", 3)];
-/// How often one round of faults may interrupt a step: a partition goes to another node and comes back.
+/// How often one round of faults may interrupt a step: a partition goes to another node and comes back; and once more
+/// for so many milliseconds of it, as while connections are cut again and again an owner may lose each of its tenures.
 const INTERRUPTIONS: usize = 2;
+const TENURE: i64 = 1_000;
 /// How long after a round it may still be felt, in milliseconds.
 const FELT: i64 = 5_000;
 
@@ -125,8 +127,9 @@ fn often(case: &Case<'_>, mark: &str, calls: &[&Called], found: &mut Found) {
     for calls in keys.into_values().filter(|calls| calls.len() > 1) {
         let (first, last) = (calls[0].at, calls[calls.len() - 1].at);
         let lost = calls.iter().filter(|called| called.lost).count();
-        let hit = case.evidence.faults.iter().filter(|fault| fault.from <= last && first <= fault.to + FELT).count();
-        let most = 1 + lost + hit * INTERRUPTIONS;
+        let rounds = case.evidence.faults.iter().filter(|fault| fault.from <= last && first <= fault.to + FELT);
+        let interruptions = rounds.clone().map(|fault| INTERRUPTIONS + ((fault.to - fault.from) / TENURE) as usize);
+        let (hit, most) = (rounds.count(), 1 + lost + interruptions.sum::<usize>());
         if calls.len() > most {
             let what = &calls[0].call.what;
             let why = format!(
