@@ -78,7 +78,7 @@ fn named(error: Error, data: &Path) -> Error {
 }
 
 /// Starts the gateway in front of `node`, and tells its address as others on this machine reach it. The other nodes
-/// are told before it serves: whoever finds it ready finds it among the nodes as well.
+/// are told before it serves: a client that finds it ready finds it among the nodes as well.
 pub(super) async fn gateway(
     node: &Node,
     features: &[Feature],

@@ -90,8 +90,8 @@ impl<T> Backend for T where
 
 /// Durable mailboxes, one per partition.
 ///
-/// A page may hold fewer messages than were asked for though more follow (by their bytes, say): whoever reads goes
-/// on after the last one, until a page is empty; of what is [due](Self::due), until the next one is not.
+/// A page may hold fewer messages than were asked for though more follow (by their bytes, say): a reader goes on
+/// after the last one, until a page is empty; a reader of [due](Self::due) messages, until the next one is not due.
 pub trait Mailbox: Send + Sync + 'static {
     /// How many partitions there are; that does not change while the store is open.
     fn partitions(&self) -> u16;

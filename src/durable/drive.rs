@@ -190,8 +190,8 @@ pub(crate) async fn drive<F: Future>(host: &Host, journal: &Rc<Journal>, mut run
     }
 }
 
-/// How a run ends with a write on its way: what is in it must not arrive after the end, and the notes that end with
-/// it leave memory.
+/// Ends a run that has a write on its way: its entries must not arrive after the end, and the notes that end with it
+/// leave memory.
 async fn after<T>(writing: Option<Writing<'_>>, ended: Ended<T>) -> Ended<T> {
     let Some(writing) = writing else { return ended };
     if writing.await.is_ok() { ended } else { Ended::Lost }

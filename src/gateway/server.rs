@@ -81,7 +81,7 @@ impl Gateway {
     }
 }
 
-/// Takes an address: whoever connects waits until it is served.
+/// Takes an address: a client that connects waits until it is served.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
     let bound = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

@@ -191,8 +191,8 @@ async fn activate_page(room: &Rc<Room>, absent: Vec<Arrivals>) {
     room.shared.faults.at(Point::Activated).await;
     let mut aside = Vec::new();
     for (arrivals, mut loaded) in absent.into_iter().zip(loaded) {
-        // What is in memory is not to be handled, nor what is in a page that was asked for before. What is read later
-        // is read after its commit was finished: a dead letter that was put back, say.
+        // A message in memory must not be handled, nor one in a page that was asked for before. One that is read later
+        // was read after its commit was finished: a dead letter that was put back, say.
         loaded.finished.retain(|(position, _)| {
             let mut lanes = room.lanes.borrow_mut();
             let held = lanes.holds(*position);

@@ -337,7 +337,7 @@ impl Room {
         if let Err(refused) = self.committer.commit(commit).await {
             error!(position = %stored.position, %refused, "the dead letter was not recorded, it stays where it is");
             if !matches!(refused, Refused::Gone(_)) {
-                // What is left there is read again by the next owner only.
+                // Only the next owner reads it again.
                 return self.lose();
             }
         }

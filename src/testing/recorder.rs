@@ -4,26 +4,26 @@
 mod books;
 mod history;
 mod hold;
+mod nodes;
 mod sessions;
 
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
-    time::Duration,
 };
 
 pub(crate) use history::History;
 #[cfg(test)]
 pub(crate) use hold::Arrives;
 pub(crate) use hold::Hold;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 use crate::{
     address::Address,
     backend::{
-        Acquired, Append, Appended, Backend, Commit, Commits, Dead, DeadFilter, DeadLetters, Decided, Due, Fut, Home,
-        Journals, Lease, Leases, Limits, Loaded, Lookup, Mailbox, Member, Moment, Nodes, NotAppended, Over, Owner,
-        Paused, Pauses, Refused, Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
+        Append, Appended, Backend, Commit, Commits, Dead, DeadFilter, DeadLetters, Decided, Due, Fut, Home, Journals,
+        Lease, Leases, Limits, Loaded, Lookup, Mailbox, Moment, Nodes, NotAppended, Over, Paused, Pauses, Refused,
+        Requests, Rows, Scope, Shares, Signals, States, Stored, TenantOf,
         limits::{Enter, Entered, Held, Name, Take, Taken},
     },
     envelope::Position,
@@ -318,76 +318,6 @@ impl DeadLetters for Recorder {
 
     fn discard(&self, positions: Vec<Position>, now: i64) -> Fut<'_, Result<usize>> {
         self.live(self.store.discard(positions, now))
-    }
-}
-
-impl Leases for Recorder {
-    fn acquire(&self, partition: u16) -> Fut<'_, Result<Acquired>> {
-        let acquired = self.live(self.leases().acquire(partition));
-        // A world's crash ends a process, though this one goes on.
-        let anew = |acquired| match acquired {
-            Acquired::Taken(lease) => Acquired::Taken(Lease { mine: false, ..lease }),
-            held => held,
-        };
-        Box::pin(async move { acquired.await.map(anew) })
-    }
-
-    fn release(&self, lease: Lease) -> Fut<'_, Result<()>> {
-        self.live(self.leases().release(lease))
-    }
-
-    fn owners(&self) -> Fut<'_, Result<Vec<Owner>>> {
-        self.live(self.leases().owners())
-    }
-}
-
-impl Nodes for Recorder {
-    fn me(&self) -> u64 {
-        self.nodes().me()
-    }
-
-    fn lease_time(&self) -> Option<Duration> {
-        self.nodes().lease_time()
-    }
-
-    fn join(&self) -> Fut<'_, Result<()>> {
-        self.live(self.nodes().join())
-    }
-
-    fn beat(&self) -> Fut<'_, Result<Vec<Member>>> {
-        self.live(self.nodes().beat())
-    }
-
-    fn members(&self) -> Fut<'_, Result<Vec<Member>>> {
-        self.live(self.nodes().members())
-    }
-
-    fn give_up(&self, member: Member) -> Fut<'_, Result<bool>> {
-        self.live(self.nodes().give_up(member))
-    }
-
-    fn leave(&self) -> Fut<'_, Result<()>> {
-        self.live(self.nodes().leave())
-    }
-
-    fn post(&self, node: u64, letter: Vec<u8>) -> Fut<'_, Result<bool>> {
-        self.live(self.nodes().post(node, letter))
-    }
-
-    fn letters(&self) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
-        self.nodes().letters()
-    }
-
-    fn declares(&self, schedules: &str) {
-        self.nodes().declares(schedules);
-    }
-
-    fn describes(&self, build: &str, declines: Vec<u16>) {
-        self.nodes().describes(build, declines);
-    }
-
-    fn announce(&self, listen: &str) -> Fut<'_, Result<()>> {
-        self.nodes().announce(listen)
     }
 }
 

@@ -33,11 +33,7 @@ fn of_a_commit_that_ends_two_messages_nothing_happens_when_one_has_ended() {
 #[test]
 fn what_a_park_has_claimed_is_still_compared_with_what_was_decided_before() {
     pair(|pair| async move {
-        let lease = pair.take_over().await;
-        append(&pair.new, message(KEY, "2")).await;
-        let second = pair.new.read(lease.partition, pair.message.position, 1).await.unwrap().remove(0);
-        pair.new.open(lease, vec![address(KEY)]).await.unwrap();
-        assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(0, "late")].into()).await, [Err(Refused::Stale)]);
+        let (lease, second) = pair.replace_opened().await;
         // It says nothing of a state, and yet what it would claim is not the state that the owner knows.
         let mut parks = commit(KEY);
         parks.parked.push((second.position, Home::Mailbox));

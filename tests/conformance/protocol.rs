@@ -61,6 +61,17 @@ impl Pair {
         lease
     }
 
+    /// The new node takes over, reads a second message and opens the actor; then the old one's state lands, on top of
+    /// what the new one has opened.
+    pub(super) async fn replace_opened(&self) -> (Lease, Stored) {
+        let lease = self.take_over().await;
+        append(&self.new, message(KEY, "2")).await;
+        let second = self.new.read(lease.partition, self.message.position, 1).await.unwrap().remove(0);
+        self.new.open(lease, vec![address(KEY)]).await.unwrap();
+        assert_eq!(self.old.commit(self.lease, vec![self.effect(0, "late")].into()).await, [Err(Refused::Stale)]);
+        (lease, second)
+    }
+
     /// What the old owner does with its message: state, result and two messages to other actors.
     pub(super) fn effect(&self, from: u64, text: &str) -> Commit {
         let mut all = commit(KEY);
@@ -170,11 +181,7 @@ fn a_late_write_of_a_stale_owner_is_on_top_of_what_the_new_one_read_or_refused()
 #[test]
 fn what_was_decided_on_a_state_that_a_stale_owner_has_replaced_is_refused() {
     pair(|pair| async move {
-        let lease = pair.take_over().await;
-        append(&pair.new, message(KEY, "2")).await;
-        let second = pair.new.read(lease.partition, pair.message.position, 1).await.unwrap().remove(0);
-        pair.new.open(lease, vec![address(KEY)]).await.unwrap();
-        assert_eq!(pair.old.commit(pair.lease, vec![pair.effect(0, "late")].into()).await, [Err(Refused::Stale)]);
+        let (lease, second) = pair.replace_opened().await;
         // An answer that changes no state, given from the state before.
         let mut answers = commit(KEY);
         answers.seen = Some(0);

@@ -1,7 +1,14 @@
 //! A server that stands still, and a caller that does: neither holds up more than itself, and what its client was
 //! told is not done is not done later.
 
-use std::{collections::VecDeque, future::Future, pin::pin, sync::Mutex, task::Poll, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Mutex,
+    task::Poll,
+    time::Duration,
+};
 
 use greenroom::backend::{
     NotAppended,
@@ -63,7 +70,7 @@ fn store(play: impl AsyncFn(Arc<dyn Backend>, Arc<Holds>)) {
 }
 
 /// Makes one step of a future; nothing when it is not at its end.
-async fn once<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+async fn once<T>(mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),
         Poll::Pending => Poll::Ready(None),
@@ -71,14 +78,22 @@ async fn once<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Opt
     .await
 }
 
+type Appending<'a> = Pin<Box<dyn Future<Output = Vec<Result<Appended, NotAppended>>> + 'a>>;
+
+/// An append that the server of its partition does not answer, so that the next ones wait behind it.
+async fn stand_still<'a>(backend: &'a Arc<dyn Backend>, holds: &Holds) -> Appending<'a> {
+    append(backend, message("thing/a", "0")).await;
+    holds.next("append");
+    let mut on_its_way: Appending<'a> = Box::pin(backend.append(vec![message("thing/a", "1")]));
+    assert!(once(on_its_way.as_mut()).await.is_none());
+    holds.holding().await;
+    on_its_way
+}
+
 #[test]
 fn what_waits_for_a_server_that_stands_still_is_not_appended_when_its_client_is_gone() {
     store(async |backend, holds| {
-        append(&backend, message("thing/a", "0")).await;
-        holds.next("append");
-        let mut on_its_way = pin!(backend.append(vec![message("thing/a", "1")]));
-        assert!(once(on_its_way.as_mut()).await.is_none());
-        holds.holding().await;
+        let on_its_way = stand_still(&backend, &holds).await;
         for _ in 0..1000 {
             drop(backend.append(vec![message("thing/a", "2")]));
         }
@@ -92,11 +107,7 @@ fn what_waits_for_a_server_that_stands_still_is_not_appended_when_its_client_is_
 #[test]
 fn what_waits_for_a_server_that_stands_still_is_bounded_and_refused_at_once_beyond() {
     store(async |backend, holds| {
-        append(&backend, message("thing/a", "0")).await;
-        holds.next("append");
-        let mut on_its_way = pin!(backend.append(vec![message("thing/a", "1")]));
-        assert!(once(on_its_way.as_mut()).await.is_none());
-        holds.holding().await;
+        let on_its_way = stand_still(&backend, &holds).await;
         let large = format!("\"{}\"", "x".repeat(1 << 20));
         let mut waiting = pin!(backend.append((0..16).map(|_| message("thing/a", &large)).collect()));
         assert!(once(waiting.as_mut()).await.is_none());

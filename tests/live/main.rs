@@ -7,18 +7,18 @@
 //! pushers   write numbers over HTTP, one after the other on each tape, and know which were accepted
 //! crowd     the clients: they follow a tape, come back when told or cut off, and check what they get
 //! stage     the servers and nodes      times   percentiles
-//! measure   what it costs (ignored: `cargo test --release --test live measure -- --ignored --nocapture`)
+//! size      how many there are, and the open files that they need
 //! ```
 //!
 //! `LIVE_CONNECTIONS` is how many, 5,000 if not said: they need 5,000 open files here, twice as many in the
-//! load balancer, and half a minute.
+//! load balancer, and half a minute. `cargo bench --bench live` measures what they cost.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod crowd;
-mod measure;
 mod pushers;
+mod size;
 mod stage;
 mod times;
 
@@ -26,22 +26,12 @@ use std::time::Instant;
 
 use crowd::{Crowd, Left};
 use pushers::Pushers;
+use size::{more_files, number};
 use stage::{NODES, Stage};
 use support::{Client, Haproxy, eventually};
 
 /// Clients of one tape.
 const SHARE: usize = 20;
-
-fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// As many open files as the system lets this process have: every client is one.
-fn more_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("it may be raised to that");
-}
 
 #[test]
 fn rolling_restarts_and_a_kill_lose_no_event() {

@@ -2,8 +2,9 @@
 //! which something waits, and while one is on its way that partition's next messages gather. What outboxes send
 //! goes the same way, so that the tail sees a partition's numbers in order.
 //!
-//! *A server that stands still.* What waits for it is bounded, by bytes for each partition, and refused at once
-//! beyond; and what nobody waits for any more is never sent: its client was told that it was not accepted.
+//! *A server that stands still.* The messages that wait for it have a bound in bytes for each partition, beyond which
+//! an append is refused at once. A message whose client has gone is never sent: that client was told that it was not
+//! accepted.
 //!
 //! *A lost answer.* An append names its node and a serial, which the partition remembers with what it answered:
 //! so it is sent again, and answered again. A parcel names its sequence, of which each is taken once.
@@ -44,8 +45,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// these, of one tenant in one call.
 const SHARED: usize = 16;
 const CALL: usize = 8;
-/// Bytes of one partition that wait for their call or its answer: what a server takes in a fraction of a second, so
-/// that only one that stands still has more waiting.
+/// Bytes of one partition that wait for their call or its answer: more than a server leaves unanswered unless it
+/// stands still.
 const WAITING: usize = 16 << 20;
 /// What a message takes in memory beside its bytes.
 const BESIDE: usize = 512;
@@ -290,7 +291,7 @@ fn answers(answer: Value, count: usize) -> (u64, Vec<Value>) {
     }
 }
 
-/// Remembers that messages were accepted; what was known of an era that is over is told.
+/// Remembers that messages were accepted. What the node knew of an era that is over, it reports to the partition.
 pub(super) fn note(core: &Core, partition: u16, known: Known) {
     if let Some(before) = core.places[usize::from(partition)].accepted(known)
         && let Some(core) = core.this.upgrade()

@@ -114,7 +114,7 @@ pub(super) fn receiver(bytes: &[u8]) -> Option<Address> {
     Some(envelope(bytes).ok()?.to.clone())
 }
 
-/// A deferred message for nobody, due at once: what a record that cannot be read becomes when it moves.
+/// A deferred message without an address, due at once: a record that cannot be read becomes one when it moves.
 pub(super) fn unreadable(record: &[u8]) -> Vec<u8> {
     let mut packer = Packer::default();
     packer.array(6).int(1).int(0).bytes(b"").bytes(b"").bytes(b"").bytes(record);

@@ -76,7 +76,7 @@ impl Membership {
     }
 
     /// An owner was met. One that joined after this node's last beat may live, so it keeps what it has until the next
-    /// one; that beat makes the counter of numbers as high as the owner's, if it was set back, and then whoever is no
+    /// one; that beat makes the counter of numbers as high as the owner's, if it was set back, and then an owner that is no
     /// member has none any more. A number is given above the counter, so no node that comes has an owner's.
     fn meets(&self, owner: u64) {
         let mut inner = self.lock();

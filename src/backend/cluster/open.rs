@@ -55,7 +55,7 @@ pub(super) async fn look_into(core: &Core, lease: Lease, addresses: &[Address]) 
     Ok(opened)
 }
 
-/// What is saved of each actor, with its state or without.
+/// Reads the document of each actor, with its state or without.
 async fn saved(core: &Core, addresses: &[Address], state: bool) -> Result<Vec<Saved>> {
     let stateful: Vec<Address> = addresses.iter().filter(|a| core.stateful(a.kind())).cloned().collect();
     let mut saved: HashMap<(String, String), Saved> = HashMap::new();
@@ -72,7 +72,7 @@ async fn saved(core: &Core, addresses: &[Address], state: bool) -> Result<Vec<Sa
     Ok(addresses.iter().map(of).map(Option::unwrap_or_default).collect())
 }
 
-/// Finishes what is saved and is not done in Redis.
+/// Finishes the commits whose documents are saved and whose part in Redis is not done.
 async fn finished(core: &Core, lease: Lease, addresses: &[Address], saved: Vec<Saved>) -> Result<Vec<Opened>> {
     let touched: Vec<Vec<(u64, Home)>> = saved.iter().map(|saved| touched_by(saved, lease.partition)).collect();
     let mut found = look(core, lease, addresses, &touched).await?;

@@ -24,7 +24,7 @@ pub struct Options {
     pub accept: Accept,
     /// How long a node may be silent before the others take its partitions.
     pub lease: Duration,
-    /// How long what is left of a forgotten actor stays, and how long its partition must have had the same
+    /// How long the document of a forgotten actor stays, and how long its partition must have had the same
     /// owner then: longer than a write of an earlier owner can be on its way. [`FORGET`] unless in tests.
     pub forget: Duration,
     /// How Redis is reached with TLS, where its address says so.
@@ -45,5 +45,5 @@ pub struct Tls {
     pub key: Option<PathBuf>,
 }
 
-/// How long what is left of a forgotten actor stays.
+/// How long the document of a forgotten actor stays.
 pub const FORGET: Duration = Duration::from_secs(600);

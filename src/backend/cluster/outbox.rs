@@ -44,7 +44,7 @@ pub(super) struct Outbox {
     wake: Notify,
 }
 
-/// What is in memory of it.
+/// The part of the outbox that is in memory.
 #[derive(Default)]
 struct Window {
     /// Rises when all that is in memory is forgotten.

@@ -1,6 +1,6 @@
 //! A node's memory of one partition. All of it can be forgotten: Redis and MongoDB know.
 //!
-//! Invariant: what is held across a wait here is held by the store's own threads alone. A call that is polled on its
+//! Invariant: only the store's own threads hold a lock of a place across a wait. A call that is polled on its
 //! caller's thread stands still while a handler blocks that, and the next owner would wait for it.
 
 use std::{

@@ -50,8 +50,8 @@ async fn lookup(core: &Core, position: Position) -> Result<Lookup> {
 }
 
 /// Cancels for the owner. Actors whose commits may be half done are claimed first. Stale, when an earlier owner has
-/// written such an actor after this one opened it: what is in memory of it is not what is true, and what that commit
-/// has parked is not known.
+/// written such an actor after this one opened it: its state in memory is not the saved one, and this owner does not
+/// know which messages that commit has parked.
 async fn cancel(core: &Core, lease: Lease, positions: Vec<Position>, now: i64) -> Result<Vec<bool>> {
     let place = &core.places[usize::from(lease.partition)];
     let mut unclaimed: HashSet<Address> = HashSet::new();

@@ -119,7 +119,7 @@ impl Core {
         partitions::reserve(&self.states, partition, ask).await.map_err(|error| Fault::Refused(error.to_string()))
     }
 
-    /// Confirms a partition, unless another node just has: on the store's threads, whoever asks for it.
+    /// Confirms a partition, unless another node just has: on the store's threads, whichever thread asks for it.
     pub(super) async fn warm(&self, partition: u16) -> Result<(), Fault> {
         let closing = || Fault::Refused("the store is closing".into());
         let core = self.this.upgrade().ok_or_else(closing)?;

@@ -21,7 +21,7 @@ async fn later(node: &Node, clock: &Arc<Virtual>, add: u64) {
 }
 
 /// A page of the mailbox is asked for, and is long on its way; meanwhile a timer of the same actor opens it, and that
-/// finishes the commit that has ended what is in the page.
+/// finishes the commit that has ended the messages of the page.
 #[test]
 fn what_was_ended_while_the_page_with_it_was_on_its_way_is_not_handled() {
     play(async || {

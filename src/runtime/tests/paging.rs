@@ -1,4 +1,4 @@
-//! A store's page may end before its limit: whoever reads goes on until there is nothing more.
+//! A store's page may end before its limit: a reader goes on until there is nothing more.
 
 use std::sync::atomic::Ordering;
 

@@ -58,7 +58,7 @@ impl Recorder {
         page
     }
 
-    /// Likewise of what is due: the next one is then the first that was cut off.
+    /// The same of due messages: the next one is then the first that was cut off.
     pub(super) fn cut_due(&self, due: Due) -> Due {
         let next = due.messages.get(self.most()).map(|stored| stored.due).or(due.next);
         Due { messages: self.cut(due.messages), next }

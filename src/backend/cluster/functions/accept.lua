@@ -83,9 +83,9 @@ end
 -- messages if nothing is said of any of them, then what is said of each message, and its envelope. Serials rise, and a
 -- node has one call on its way: one that comes again because its answer was lost is answered again, one that comes
 -- after a later one is refused, and so is one that comes again where nothing is remembered, since it may have
--- happened. What is remembered is the serial, a colon, and first number and count, or the answers (packed).
--- The tenants are nothing, when none of them is anybody's, or that of each (packed), which is nothing where it is
--- nobody's. Of a message nothing is said, or {due kind key}, or {due kind key idempotency fingerprint answer
+-- happened. The memory of a call is its serial, a colon, and first number and count, or the answers (packed).
+-- The tenants are nothing, when no message has one, or that of each (packed), which is nothing for a message that has
+-- none. Of a message nothing is said, or {due kind key}, or {due kind key idempotency fingerprint answer
 -- expires now}, or these (false where there is no idempotency key) and {lock token forgotten}: who of a lock's
 -- holders appends. Answers {era first count}, when all were new, or {era 0 answers}.
 local function append(keys, args)
@@ -132,8 +132,8 @@ end
 -- said of it and envelope of each, in order. A sequence of an era is taken once, and none is skipped; of an
 -- older era than the newest one met everything is known, since a sender empties its outbox in order. Answers
 -- the number of the first one taken, how many were known before, how many were taken, how many are missing where a
--- gap was accepted, and this partition's era; or 'gap'. What is missing was taken once, since the sender has removed
--- it, and this server has lost it: the loss is counted where it is confirmed, and not here again.
+-- gap was accepted, and this partition's era; or 'gap'. Missing messages were taken once, since the sender has removed
+-- them, and this server has lost them: 'warm' counts the loss, and it is not counted here again.
 local function receive(keys, args)
   local p, era = keys[1], tonumber(args[3])
   local head = open_book(p)

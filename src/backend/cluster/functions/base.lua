@@ -6,9 +6,8 @@
 -- migrates the slot, one missing key makes it refuse the call on both sides, and nothing of it runs.
 --
 --   :head      hash   book: the counts and the lease, see BOOK; token of the owner, clean, former; gaps and told, see
---                     warm.lua;
---                     answers, begun, cancels: what the owner's last calls were answered; n<token> what a node
---                     appended last
+--                     warm.lua; answers, begun, cancels: the answers to the owner's last calls; n<token> a node's last
+--                     append
 --   :mail:B    hash   number → envelope, B = number / 512; :mails zset of the B that may exist
 --   :out:B     hash   serial → {to era seq head envelope}, B = serial / 512: what left for other partitions
 --                     and has not arrived; :outs zset of the B that may exist

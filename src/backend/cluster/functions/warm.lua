@@ -28,7 +28,7 @@ local function leapt(p, number)
   return false
 end
 
--- What is counted as lost of the newest gap: the era that the server had, the lowest and the highest number.
+-- The numbers of the newest gap that count as lost: the era that the server had, the lowest and the highest number.
 local function told(p)
   local packed = redis.call('HGET', p .. ':head', 'told')
   return packed and cmsgpack.unpack(packed)
@@ -57,9 +57,9 @@ local function peek(keys)
   return { is_cold, head.owner, head.token or '', head.epoch, head.last, head.limit, head.era, age(p) }
 end
 
--- Adds what another node knows of an era before this one to what is known to be lost of the newest gap. Of the
--- era that the server had, numbers are lost from the gap's first one on; of a later one, which it has lost as a
--- whole, from the first one on that the node knows of: what is between was never given.
+-- Adds to the lost numbers of the newest gap those that another node knows of an era before this one. Of the era that
+-- the server had, numbers are lost from the gap's first one on; of a later one, which it has lost as a whole, from the
+-- first one on that the node knows of: the numbers between were never given.
 local function add_lost(p, head, list, first, known, of)
   local at = #list - 2
   local nothing = { head.era, 0, 0, 0, 0 }

@@ -1,22 +1,47 @@
-//! What live connections cost: memory of an open one, events given out in a second, and the time from a push
-//! to its client. Nothing is asserted of it.
+//! What live connections cost: memory of an open one, the time from a push to its client, and events given out in a
+//! second. `cargo bench --bench live [-- NAME]`; `LIVE_CONNECTIONS` says how many connections there are. A benchmark
+//! that cannot measure stops with the reason: an `expect` is that.
+
+// The parts of the live test, of which this uses some.
+#![allow(dead_code)]
+
+#[path = "../tests/live/crowd.rs"]
+mod crowd;
+#[path = "load/mod.rs"]
+mod load;
+#[path = "../tests/live/pushers.rs"]
+mod pushers;
+#[path = "../tests/live/size.rs"]
+mod size;
+#[path = "../tests/live/stage.rs"]
+mod stage;
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "../tests/live/times.rs"]
+mod times;
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    crowd::Crowd,
-    more_files, number,
-    pushers::{self, Pushers},
-    stage::Stage,
-    support::{Client, eventually},
-};
+use crowd::Crowd;
+use load::wanted;
+use pushers::Pushers;
+use size::{more_files, number};
+use stage::Stage;
+use support::{Client, eventually};
+
+fn main() {
+    more_files();
+    if wanted("memory") {
+        memory_and_latency();
+    }
+    if wanted("fan") {
+        fan_out();
+    }
+}
 
 /// Memory of each connection, and the time from a push to its client where pusher, channel and client may be on
 /// different nodes, or all on one.
-#[test]
-#[ignore = "measures"]
-fn measure_memory_and_latency() {
-    more_files();
+fn memory_and_latency() {
     let connections = number("LIVE_CONNECTIONS", 5_000);
     for (nodes, share) in [(1, 1), (1, 10), (3, 10)] {
         let stage = Stage::of(nodes);
@@ -57,10 +82,7 @@ fn measure_memory_and_latency() {
 
 /// How many events one node gives out in a second: one channel, many connections, pushes as fast as they are
 /// accepted.
-#[test]
-#[ignore = "measures"]
-fn measure_fan_out() {
-    more_files();
+fn fan_out() {
     let connections = number("LIVE_CONNECTIONS", 1_000);
     let stage = Stage::of(1);
     let node = stage.node(0);
