@@ -12,7 +12,7 @@ help: ## what there is
 # Unoptimised: a fresh clone serves as soon as it is compiled. Measure with `cargo build --release`.
 run: ## compile and serve on http://127.0.0.1:8080, data in ./data (ARGS="--listen …" for more)
 	@echo "Compiling the product (a fresh clone takes some minutes, later runs seconds), then serving."
-	$(CARGO) run --quiet --package greenroom-actors --bin greenroom -- serve $(ARGS)
+	$(CARGO) run --package greenroom-actors --bin greenroom -- serve $(ARGS)
 
 setup: ## install what the tests need besides Rust (into .venv and .parts)
 	@tests/setup
